@@ -1,0 +1,156 @@
+"""Types of the compiled engine (``fastmail/_speedups.pyx``).
+
+Times are milliseconds, sizes are bytes, log levels are nginx's numbers
+(0 stderr, 1 emerg, 2 alert, 3 crit, 4 error, 5 warn, 6 notice, 7 info, 8 debug).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+# What Engine.events() reports: (kind, handle, payload).
+EVENT_AUTH: int
+"""An auth request for aiohttp: payload is ``(server_index, request_bytes)``; answer by handle."""
+EVENT_DRAINED: int
+"""After shutdown(): the last session has ended; run() is about to return. Payload None."""
+
+# Engine.auth_failed() reasons.
+AUTH_TIMED_OUT: int
+AUTH_CLOSED: int
+
+Address = tuple[int, Any]
+"""``(socket.AF_INET, (host, port))``, ``(AF_INET6, (host, port))`` or ``(AF_UNIX, path)``; numeric."""
+
+LogTarget = tuple[int, int]
+"""``(descriptor, level)``: lines of this level and of more severe ones are written to it.
+
+Reopen a log with dup2() onto the same descriptor: the engine need not be told.
+"""
+
+class Server:
+    """One ``server {}`` of the mail block, as the engine needs it. Immutable.
+
+    Raises ValueError for an unknown protocol or mechanism, OverflowError for a number out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        protocol: str,  # "imap", "pop3", "smtp"
+        server_name: bytes,
+        auth_http: Address,
+        auth_http_host: bytes,  # the Host header
+        auth_http_uri: bytes,
+        auth_http_headers: Sequence[tuple[bytes, bytes]] = (),
+        auth_http_timeout: int = 60_000,
+        auth_http_keepalive: int = 0,  # idle connections kept to the auth server
+        auth_http_transport: str = "engine",  # or "aiohttp"
+        auth: Sequence[str] = ("plain",),  # mechanisms listed in imap_auth, pop3_auth or smtp_auth
+        capabilities: Sequence[bytes] = (),
+        client_buffer: int = 4096,
+        timeout: int = 60_000,
+        max_errors: int = 5,
+        proxy_buffer: int = 4096,
+        proxy_timeout: int = 86_400_000,
+        proxy_pass_error_message: bool = False,
+        xclient: bool = True,
+        proxy_smtp_auth: bool = False,
+        smtp_greeting_delay: int = 0,
+        log: Sequence[LogTarget] = (),
+    ) -> None: ...
+
+class Engine:
+    """Accepts, logs in and relays the sessions of one worker. Make it after the fork.
+
+    ``listeners`` are ``(descriptor, printed address, server)``; the descriptors stay the caller's.
+    ``connection_counter`` is a writable buffer of 8 bytes that all workers share: it numbers
+    sessions in the logs (``*N``).
+    """
+
+    def __init__(
+        self,
+        listeners: Sequence[tuple[int, bytes, Server]],
+        *,
+        worker_connections: int = 512,
+        multi_accept: bool = False,
+        exclusive: bool = True,  # EPOLLEXCLUSIVE; off when nested in another epoll
+        connection_counter: Any = None,
+        log: Sequence[LogTarget] = (),
+    ) -> None: ...
+    def run(self) -> None:
+        """Serve until stop(), or until drained after shutdown(). Holds no GIL: call it on a thread."""
+    def turn(self) -> bool:
+        """Serve what is ready without waiting (for nesting in another loop). False: finished."""
+    def fileno(self) -> int:
+        """The epoll descriptor: readable when turn() has something to do."""
+    def event_fileno(self) -> int:
+        """An eventfd: readable when events() has something. The caller need not read it."""
+    def events(self) -> list[tuple[int, int, Any]]:
+        """Take what the engine has posted since the last call, and clear the eventfd."""
+    def auth_answered(self, handle: int, header: bytes) -> None:
+        """The auth server's raw answer, status line to empty line. A stale handle is ignored."""
+    def auth_failed(self, handle: int, reason: int, message: bytes = b"") -> None:
+        """There is no answer; ``message``, if any, is logged at level error in the session's line."""
+    def shutdown(self) -> None:
+        """Close the listeners, let sessions run to their end, then finish (nginx's QUIT)."""
+    def stop(self) -> None:
+        """Finish at once: sessions are cut (nginx's TERM)."""
+    def stats(self) -> dict[str, int]:
+        """Counters and gauges: sessions, relaying, accepted, logins, descriptors, buffers, pipes …"""
+    def close(self) -> None:
+        """Free everything. run() must have returned. May be called twice."""
+
+# The sans-I/O parts, for tests and fuzzers: the same code that the engine runs.
+
+class Dialogue:
+    """A client's login dialogue without a socket."""
+
+    def __init__(self, server: Server, *, client: bytes = b"127.0.0.1", salt: bytes = b"") -> None: ...
+    def greeting(self) -> bytes: ...
+    def feed(self, data: bytes) -> tuple[bytes, str]:
+        """Reply bytes, and what is wanted next: "read", "auth" or "close"."""
+    def auth_request(self) -> bytes:
+        """The request for the auth server, once feed() said "auth"."""
+    def auth_answer(self, header: bytes) -> tuple[str, bytes, int]:
+        """(outcome, detail, wait in ms): "proxy" (detail: upstream address text), "rejected"
+        (the reply to the client), "retry", or "error" (what the log says)."""
+    def resume(self) -> tuple[bytes, str]:
+        """Go on after a rejected login with a pause; parses what was pipelined."""
+    def upstream(self) -> Upstream: ...
+    @property
+    def credentials(self) -> tuple[str, bytes, bytes]:
+        """(method, login, password) as collected so far."""
+    @property
+    def log(self) -> list[str]:
+        """Messages that would have been logged, without suffix."""
+    @property
+    def leftover(self) -> bytes:
+        """Bytes received but not consumed: they go to the backend when the relay starts."""
+
+class Upstream:
+    """The login at the backend without a socket."""
+
+    def feed(self, data: bytes) -> tuple[bytes, str]:
+        """Bytes for the backend, and "read", "accepted" or "rejected"."""
+    @property
+    def reply(self) -> bytes:
+        """What the client is sent in the end (backend's reply, or the internal error)."""
+
+class AuthAnswer:
+    """Parser of the auth server's answer, fed in any pieces."""
+
+    def feed(self, data: bytes) -> str:
+        """"more", "done", or "error"."""
+    def fields(self) -> dict[str, Any]:
+        """status, server, port, user, password, wait (ms), error_code, as parsed so far."""
+
+def escape_http(data: bytes) -> bytes:
+    """``%HH`` for 0x00-0x20 and ``%``; the rest as it is (nginx's auth_http escaping)."""
+
+def quote_imap(data: bytes) -> bytes | None:
+    """An IMAP quoted string (RFC 3501 section 9), or None if it takes a literal."""
+
+def decode_base64(data: bytes) -> bytes | None:
+    """nginx's lenient base64: ends at the first ``=``; None if invalid."""
+
+def encode_xtext(data: bytes) -> bytes:
+    """xtext (RFC 3461 section 4) as XCLIENT attribute values need it."""
