@@ -1,0 +1,82 @@
+"""Builds the engine, ``fastmail._speedups``; everything else is declared in pyproject.toml.
+
+The environment chooses the kind of build:
+
+FASTMAIL_DEBUG=1     -O0 -g, with bounds checks and asserts.
+FASTMAIL_SANITIZE=1  AddressSanitizer and UndefinedBehaviorSanitizer (used by ci/sanitize).
+FASTMAIL_WERROR=1    C compiler warnings are errors (used by ci/test).
+"""
+
+import os
+from glob import glob
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+DEBUG = os.environ.get("FASTMAIL_DEBUG") == "1"
+SANITIZE = os.environ.get("FASTMAIL_SANITIZE") == "1"
+WERROR = os.environ.get("FASTMAIL_WERROR") == "1"
+
+# The last four are what Cython's own generated code cannot avoid.
+warnings = [
+    "-Wall",
+    "-Wextra",
+    "-Wno-unused-parameter",
+    "-Wno-unused-function",
+    "-Wno-missing-field-initializers",
+    "-Wno-cast-function-type",
+]
+if WERROR:
+    warnings.append("-Werror")
+
+link_args: list[str] = []
+if SANITIZE:
+    optimise = ["-O1", "-g", "-fno-omit-frame-pointer"]
+    optimise += ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
+    link_args = ["-fsanitize=address,undefined"]
+elif DEBUG:
+    optimise = ["-O0", "-g"]
+else:
+    optimise = ["-O3"]
+    warnings.append("-Wno-unused-variable")  # what an assert that is left out leaves behind
+
+checked = DEBUG or SANITIZE
+directives = {
+    "language_level": 3,
+    "boundscheck": checked,
+    "wraparound": False,
+    "cdivision": True,
+    "initializedcheck": checked,
+}
+compile_args = [*optimise, *warnings]
+macros: list[tuple[str, str | None]] = [] if checked else [("CYTHON_WITHOUT_ASSERTIONS", None)]
+
+
+def flags_file() -> tuple[str, bool]:
+    """A file that changes when the kind of build does, so that the extension is rebuilt then."""
+    path = Path("build/flags")
+    text = f"{compile_args}\n{link_args}\n{macros}\n{directives}\n"
+    changed = not path.exists() or path.read_text() != text
+    if changed:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    return str(path), changed
+
+
+flags, kind_changed = flags_file()
+extension = Extension(
+    "fastmail._speedups",
+    ["fastmail/_speedups.pyx"],
+    depends=[*sorted(glob("fastmail/engine/*.p[yx][xdi]")), flags],
+    extra_compile_args=compile_args,
+    extra_link_args=link_args,
+    define_macros=macros,
+)
+setup(
+    ext_modules=cythonize(
+        [extension],
+        compiler_directives=directives,
+        force=kind_changed,
+    )
+)
