@@ -1,0 +1,24 @@
+"""The nginx configuration language: ``load()`` reads a file into a Configuration."""
+
+from .auth_http import AuthHttp
+from .configuration import Configuration, ServerConfiguration, load
+from .defaults import FASTMAIL, NGINX, Defaults
+from .error_log import ErrorLog
+from .errors import LEVELS, ConfigError
+from .listen import Listen
+from .user import resolve_user
+
+__all__ = [
+    "FASTMAIL",
+    "LEVELS",
+    "NGINX",
+    "AuthHttp",
+    "ConfigError",
+    "Configuration",
+    "Defaults",
+    "ErrorLog",
+    "Listen",
+    "ServerConfiguration",
+    "load",
+    "resolve_user",
+]

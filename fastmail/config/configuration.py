@@ -1,0 +1,131 @@
+"""A configuration that has been read and checked."""
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from . import error_log
+from .auth_http import AuthHttp
+from .defaults import Defaults
+from .directive import Merge
+from .directives import BLOCK, TABLE
+from .error_log import ErrorLog
+from .errors import ConfigError
+from .listen import Listen
+from .parser import Parser
+from .statement import Environment, Scope
+
+
+class ServerConfiguration(Mapping[str, Any]):
+    """One ``server {}``: every directive of that level by name, with what it inherits."""
+
+    def __init__(
+        self, server: Scope, mail: Scope, environment: Environment, main_log: list[ErrorLog]
+    ) -> None:
+        self._values: dict[str, Any] = {}
+        for name, directive in TABLE.items():
+            if "server" not in directive.contexts or name == "include":
+                continue
+            default = directive.default_for(environment)
+            if directive.merge is not Merge.NONE:
+                default = mail.values.get(name, default)
+            self._values[name] = server.values.get(name, default)
+        self._values["error_log"] = tuple(self._values["error_log"] or main_log)
+        self._values["server_name"] = self._values["server_name"] or environment.host_name
+        self.location = server.place
+
+    @property
+    def protocol(self) -> str:
+        return str(self._values["protocol"])
+
+    @property
+    def listens(self) -> list[Listen]:
+        return list(self._values["listen"])
+
+    @property
+    def error_log(self) -> list[ErrorLog]:
+        return list(self._values["error_log"])
+
+    @property
+    def auth_http(self) -> AuthHttp:
+        auth: AuthHttp = self._values["auth_http"]
+        return auth
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
+class Configuration:
+    """What load() returns. ``files`` are in the order opened; ``messages`` are (level, text)."""
+
+    def __init__(self, path: str, parser: Parser) -> None:
+        environment = parser.environment
+        self.path = path
+        self.prefix = environment.prefix
+        self.files = parser.files
+        self.messages = environment.messages
+        self.main: Mapping[str, Any] = _level(parser.main, environment)
+        self.error_log = error_log.with_default(self.main["error_log"], environment)
+        events = parser.main.blocks.get("events", [Scope("events")])[0]
+        self.events: Mapping[str, Any] = _level(events, environment)
+        self.servers = [
+            ServerConfiguration(server, mail, environment, self.error_log)
+            for mail in parser.main.blocks.get("mail", ())
+            for server in mail.blocks.get("server", ())
+        ]
+
+
+def _level(scope: Scope, environment: Environment) -> dict[str, Any]:
+    """The values of a level that inherits from none, defaults filled in."""
+    return {
+        name: scope.values.get(name, directive.default_for(environment))
+        for name, directive in TABLE.items()
+        if scope.context in directive.contexts and directive.kind is not BLOCK and name != "include"
+    }
+
+
+def load(
+    path: str,
+    *,
+    prefix: str,
+    globals_text: str = "",
+    identity: str = "fastmail",
+    defaults: Defaults | None = None,
+    check_events: bool = True,
+) -> Configuration:
+    """Read the file at ``path`` (relative to ``prefix``) after the directives of ``-g``.
+
+    Raises ConfigError with nginx's text for the first thing that is wrong. Host names are resolved,
+    which may block. ``check_events`` False lets ``events {}`` be missing.
+    """
+    prefix = prefix if prefix.endswith("/") else prefix + "/"
+    path = path if path.startswith("/") else prefix + path
+    environment = Environment(
+        prefix=prefix,
+        conf_prefix=os.path.dirname(path).rstrip("/") + "/",
+        identity=identity,
+        defaults=defaults or Defaults.of(identity),
+    )
+    parser = Parser(environment)
+    if globals_text:
+        parser.parse_text(globals_text)
+    parser.parse_file(path)
+    if check_events and "events" not in parser.main.blocks:
+        raise ConfigError('no "events" section in configuration')
+    configuration = Configuration(path, parser)
+    _check_connections(configuration)
+    return configuration
+
+
+def _check_connections(configuration: Configuration) -> None:
+    """A worker needs one connection for each listening socket and one for the master's channel."""
+    listens = sum(len(server.listens) for server in configuration.servers)
+    connections = configuration.events["worker_connections"]
+    if connections < listens + 1:
+        raise ConfigError(f"{connections} worker_connections are not enough for {listens} listening sockets")

@@ -1,0 +1,74 @@
+"""What is known about one directive."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from .kinds import Kind
+from .statement import Context, Environment
+
+
+class State(Enum):
+    SUPPORTED = "supported"
+    NOT_YET = "not supported yet"
+    NO_FUNCTION = "accepted without function"
+
+
+class Merge(Enum):
+    """How a server comes by its value."""
+
+    NONE = "one level only"
+    VALUE = "server, else mail, else default"
+    LIST = "the server's entries, else the mail block's"
+
+
+@dataclass(frozen=True)
+class Computed:
+    """A default that depends on where the program runs; ``text`` is what the documentation says."""
+
+    text: str
+    make: Callable[[Environment], Any]
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """How many words follow the name; ``most`` None: any number."""
+
+    least: int
+    most: int | None
+    block: bool = False
+
+    def accept(self, count: int) -> bool:
+        return self.least <= count and (self.most is None or count <= self.most)
+
+    def __str__(self) -> str:
+        if self.block:
+            return "{ }"
+        if self.most is None:
+            return f"{self.least} or more"
+        return str(self.least) if self.least == self.most else f"{self.least}–{self.most}"
+
+
+@dataclass(frozen=True)
+class Directive:
+    """A line of the table (directives.py)."""
+
+    name: str
+    contexts: tuple[Context, ...]
+    arguments: Arguments
+    kind: Kind
+    default: Any
+    merge: Merge
+    text: str
+    state: State = State.SUPPORTED
+    harmless: tuple[Any, ...] = field(default=())  # values besides the default that ask for nothing
+    warns: bool = False  # using it is worth a warning: a mail proxy has no use for it
+
+    def default_for(self, environment: Environment) -> Any:
+        """The built-in value."""
+        return self.default.make(environment) if isinstance(self.default, Computed) else self.default
+
+    def asks_for_function(self, value: Any, environment: Environment) -> bool:
+        """Whether the value wants something done that the default does not."""
+        return value not in (self.default_for(environment), *self.harmless)

@@ -1,0 +1,265 @@
+"""The table of directives: everything that is known about each, in one place.
+
+The parser's checks, the values that load() returns, ``docs/directives.md`` and the test that nothing
+is missing are made from it. Times are milliseconds unless the kind says seconds; sizes are bytes.
+"""
+
+import resource
+from collections.abc import Iterable
+
+from . import auth_http, error_log, listen, resolver, session_cache, user, worker
+from .directive import Arguments, Computed, Directive, Merge, State
+from .kinds import (
+    FLAG,
+    MSEC,
+    NUMBER,
+    OFFSET,
+    PAIRS,
+    PREFIX_PATH,
+    SEC,
+    SIZE,
+    STRING,
+    STRINGS,
+    Kind,
+    bitmask,
+    custom,
+    enum,
+)
+from .statement import Context, Environment, Statement
+
+_1, _2 = Arguments(1, 1), Arguments(2, 2)
+_1_2, _2_3, _SOME = Arguments(1, 2), Arguments(2, 3), Arguments(1, None)
+_BRACES = Arguments(0, 0, block=True)
+_MAIN: tuple[Context, ...] = ("main",)
+_EVENTS: tuple[Context, ...] = ("events",)
+_MAIL: tuple[Context, ...] = ("mail", "server")
+_SERVER: tuple[Context, ...] = ("server",)
+_ANYWHERE: tuple[Context, ...] = ("main", "events", "mail", "server")
+_ONE, _VALUE, _LIST = Merge.NONE, Merge.VALUE, Merge.LIST
+_NOT_YET, _NO_FUNCTION = State.NOT_YET, State.NO_FUNCTION
+
+
+def _nothing(statement: Statement, previous: object) -> None:
+    """The parser itself does what the directive asks for."""
+
+
+def _lock_file(environment: Environment) -> str:
+    return environment.prefix_path(environment.defaults.lock_file)
+
+
+BLOCK = Kind("block", _nothing)
+_PAGE = Computed("page size", lambda environment: resource.getpagesize())
+_HOST_NAME = Computed("host name", lambda environment: environment.host_name)
+_LOG = custom("log", error_log.parse, repeats=True)
+_NETWORKS = custom("network", resolver.parse_network, repeats=True)
+_MECHANISMS = "plain", "login", "cram-md5", "external"
+
+
+def _foreign(name: str, arguments: Arguments, text: str, kind: Kind = STRINGS) -> Directive:
+    return Directive(name, _MAIN, arguments, kind, None, _ONE, text, _NO_FUNCTION, warns=True)
+
+
+# fmt: off
+MAIN = (
+    Directive("user", _MAIN, _1_2, custom("USER [GROUP]", user.parse), Computed("nobody", user.default), _ONE,
+              "User and group of the workers; the group defaults to the one named like the user."),
+    Directive("worker_processes", _MAIN, _1, custom("number or auto", worker.parse_processes), 1, _ONE,
+              "Workers; `auto` is one per processor online."),
+    Directive("worker_cpu_affinity", _MAIN, _SOME, custom("masks or auto", worker.parse_affinity), (), _ONE,
+              "Processors that each worker may run on.", _NOT_YET),
+    Directive("worker_priority", _MAIN, _1, custom("[+-]number", worker.parse_priority), 0, _ONE,
+              "Nice value of the workers.", _NOT_YET),
+    Directive("worker_rlimit_nofile", _MAIN, _1, NUMBER, None, _ONE,
+              "Limit of open files, set in each worker."),
+    Directive("worker_rlimit_core", _MAIN, _1, OFFSET, None, _ONE,
+              "Limit of a core file's size, set in each worker.", _NOT_YET),
+    Directive("worker_shutdown_timeout", _MAIN, _1, MSEC, 0, _ONE,
+              "How long sessions may go on in a graceful shutdown; 0 is without limit.", _NOT_YET),
+    Directive("working_directory", _MAIN, _1, STRING, None, _ONE,
+              "Current directory of the workers.", _NOT_YET),
+    Directive("env", _MAIN, _1, STRINGS, (), _ONE,
+              "A variable of the environment that workers keep (`TZ` always is).", _NOT_YET,
+              harmless=(("TZ",),)),
+    Directive("pid", _MAIN, _1, PREFIX_PATH,
+              Computed("built in", lambda environment: environment.prefix_path(environment.defaults.pid)),
+              _ONE, "File with the master's process id."),
+    Directive("lock_file", _MAIN, _1, PREFIX_PATH,
+              Computed("built in", _lock_file),
+              _ONE, "Not used on Linux.", _NO_FUNCTION),
+    Directive("daemon", _MAIN, _1, FLAG, True, _ONE, "Run in the background."),
+    Directive("master_process", _MAIN, _1, FLAG, True, _ONE,
+              "Start workers; off: one process does everything, as the user who started it."),
+    Directive("error_log", ("main", *_MAIL), _SOME, _LOG, (), _LIST,
+              "File or `stderr`, and the least severe level written to it (`error`); `syslog:` and `memory:` "
+              "are not supported yet."),
+    Directive("include", _ANYWHERE, _1, custom("file or pattern", _nothing, repeats=True), None, _ONE,
+              "Read a file, or all that match a pattern, in place."),
+    _foreign("load_module", _1, "Modules of nginx are not loaded."),
+    Directive("debug_points", _MAIN, _1, enum("stop", "abort"), None, _ONE,
+              "A debugging aid of nginx.", _NO_FUNCTION),
+    Directive("timer_resolution", _MAIN, _1, MSEC, 0, _ONE, "A coarser clock is not needed.", _NO_FUNCTION),
+    _foreign("pcre_jit", _1, "There are no regular expressions in a mail proxy.", FLAG),
+    _foreign("thread_pool", _2_3, "Relaying needs no thread pool."),
+    Directive("ssl_engine", _MAIN, _1, STRING, None, _ONE, "OpenSSL engine for keys.", _NOT_YET),
+    Directive("ssl_object_cache_inheritable", _MAIN, _1, FLAG, True, _ONE,
+              "On reload, unchanged certificates are not read again.", _NOT_YET),
+    _foreign("google_perftools_profiles", _1, "nginx's profiler."),
+    _foreign("quic_bpf", _1, "For HTTP/3.", FLAG),
+    Directive("events", _MAIN, _BRACES, BLOCK, None, _ONE, "How connections are handled; required."),
+    Directive("mail", _MAIN, _BRACES, BLOCK, None, _ONE, "The mail proxy."),
+    *(
+        Directive(name, _MAIN, _BRACES, BLOCK, None, _ONE,
+                  "Read over with a warning: this is a mail proxy.", _NO_FUNCTION, warns=True)
+        for name in ("http", "stream", "rtmp", "mgmt")
+    ),
+)
+
+EVENTS = (
+    Directive("worker_connections", _EVENTS, _1, custom("number", worker.parse_connections), 512, _ONE,
+              "Connections of one worker: listening sockets, clients, auth servers and backends together."),
+    Directive("use", _EVENTS, _1, custom("epoll", worker.parse_event_method), "epoll", _ONE,
+              "Event method; there is only `epoll`."),
+    Directive("multi_accept", _EVENTS, _1, FLAG, False, _ONE, "Accept all waiting connections at once."),
+    Directive("accept_mutex", _EVENTS, _1, FLAG, False, _ONE, "The kernel wakes one worker.", _NO_FUNCTION),
+    Directive("accept_mutex_delay", _EVENTS, _1, MSEC, 500, _ONE, "See `accept_mutex`.", _NO_FUNCTION),
+    Directive("debug_connection", _EVENTS, _1, _NETWORKS, (), _ONE,
+              "Clients whose sessions are logged at level debug.", _NOT_YET),
+    Directive("epoll_events", _EVENTS, _1, NUMBER, 512, _ONE, "The engine chooses.", _NO_FUNCTION),
+    Directive("worker_aio_requests", _EVENTS, _1, NUMBER, 32, _ONE, "For files.", _NO_FUNCTION),
+)
+
+CORE = (
+    Directive("server", ("mail",), _BRACES, BLOCK, None, _ONE, "A proxy of one protocol; repeatable."),
+    Directive("listen", _SERVER, _SOME, custom("address, parameters", listen.parse, repeats=True), (), _ONE,
+              "An address to accept on. Parameters: `bind` and `backlog=N` are supported; `ssl`, "
+              "`proxy_protocol`, `multipath`, `so_keepalive`, `rcvbuf`, `sndbuf` and `ipv6only=off` are not "
+              "supported yet, nor is a wildcard that serves for other addresses of its port."),
+    Directive("protocol", _SERVER, _1,
+              custom("imap, pop3 or smtp", worker.parse_protocol, repeats=True),
+              Computed("by port", lambda environment: None), _ONE,
+              "The protocol; ports 143, 993, 110, 995, 25, 465 and 587 suggest theirs."),
+    Directive("server_name", _MAIL, _1, STRING, _HOST_NAME, _VALUE,
+              "Our name in greetings, in challenges and towards SMTP backends; empty: the host name."),
+    Directive("timeout", _MAIL, _1, MSEC, 60_000, _VALUE,
+              "How long a login may take in all, from the greeting on; and again for the backend's part."),
+    Directive("max_errors", _MAIL, _1, NUMBER, 5, _VALUE,
+              "Syntax errors after which a session is closed."),
+    Directive("resolver", _MAIL, _SOME, custom("servers or off", resolver.parse_resolver), None, _VALUE,
+              "Name servers for SMTP clients' names.", _NOT_YET),
+    Directive("resolver_timeout", _MAIL, _1, MSEC, 30_000, _VALUE,
+              "How long one name may take.", _NO_FUNCTION),
+)
+
+AUTH_HTTP = (
+    Directive("auth_http", _MAIL, _1, custom("URL", auth_http.parse, repeats=True), None, _VALUE,
+              "The HTTP server that is asked; required. `https://` is an addition of fastmail."),
+    Directive("auth_http_timeout", _MAIL, _1, MSEC, 60_000, _VALUE,
+              "How long its answer may take."),
+    Directive("auth_http_header", _MAIL, _2, PAIRS, (), _LIST, "A header to add to requests."),
+    Directive("auth_http_pass_client_cert", _MAIL, _1, FLAG, False, _VALUE,
+              "Send the client's certificate along.", _NOT_YET),
+    Directive("auth_http_keepalive", _MAIL, _1, NUMBER, 0, _VALUE,
+              "Idle connections kept to the server, with HTTP/1.1; 0: HTTP/1.0 and a connection for each "
+              "request, as nginx does. An addition of fastmail."),
+    Directive("auth_http_transport", _MAIL, _1, enum("engine", "aiohttp"), "engine", _VALUE,
+              "Who carries `http://` requests; `https://` is always aiohttp's. An addition of fastmail."),
+)
+
+IMAP = (
+    Directive("imap_auth", _MAIL, _SOME, bitmask(*_MECHANISMS), ("plain",), _LIST, "Mechanisms offered."),
+    Directive("imap_capabilities", _MAIL, _SOME, STRINGS, ("IMAP4", "IMAP4rev1", "UIDPLUS"), _LIST,
+              "Capabilities offered, besides those of mechanisms and TLS."),
+    Directive("imap_client_buffer", _MAIL, _1, SIZE, _PAGE, _VALUE, "Longest command."),
+)
+
+POP3 = (
+    Directive("pop3_auth", _MAIL, _SOME, bitmask("plain", "apop", "cram-md5", "external"), ("plain",), _LIST,
+              "Mechanisms offered; `plain` is USER/PASS, AUTH PLAIN and AUTH LOGIN."),
+    Directive("pop3_capabilities", _MAIL, _SOME, STRINGS, ("TOP", "USER", "UIDL"), _LIST,
+              "Capabilities offered, besides those of mechanisms and TLS."),
+)
+
+SMTP = (
+    Directive("smtp_auth", _MAIL, _SOME, bitmask(*_MECHANISMS, "none"), ("plain", "login"), _LIST,
+              "Mechanisms offered; `none` lets mail in without authentication."),
+    Directive("smtp_capabilities", _MAIL, _SOME, STRINGS, (), _LIST,
+              "Extensions offered, besides those of mechanisms and TLS."),
+    Directive("smtp_client_buffer", _MAIL, _1, SIZE, _PAGE, _VALUE, "Longest command."),
+    Directive("smtp_greeting_delay", _MAIL, _1, MSEC, 0, _VALUE,
+              "Pause before the greeting; who speaks during it is rejected."),
+)
+
+PROXY = (
+    Directive("proxy_buffer", _MAIL, _1, SIZE, _PAGE, _VALUE,
+              "Buffer from backend to client, and longest reply of the backend's login."),
+    Directive("proxy_timeout", _MAIL, _1, MSEC, 86_400_000, _VALUE,
+              "How long a client may be silent once it is logged in."),
+    Directive("proxy_pass_error_message", _MAIL, _1, FLAG, False, _VALUE,
+              "Let the client see why the backend refused the login."),
+    Directive("proxy_protocol", _MAIL, _1, enum("off", "on", "v2"), "off", _VALUE,
+              "PROXY header towards the backend.", _NOT_YET),
+    Directive("proxy_smtp_auth", _MAIL, _1, FLAG, False, _VALUE,
+              "Log in at the SMTP backend with AUTH PLAIN."),
+    Directive("xclient", _MAIL, _1, FLAG, True, _VALUE, "Tell the SMTP backend about the client (XCLIENT)."),
+    Directive("proxy", _MAIL, _1, FLAG, False, _VALUE, "Has no effect in nginx either.", _NO_FUNCTION),
+)
+
+REALIP = (
+    Directive("set_real_ip_from", _MAIL, _1, _NETWORKS, (), _LIST,
+              "Peers whose PROXY header is believed.", _NOT_YET),
+)
+
+
+def _ssl(
+    name: str, arguments: Arguments, kind: Kind, default: object, text: str, *harmless: object
+) -> Directive:
+    merge = _LIST if kind.repeats else _VALUE
+    return Directive(name, _MAIL, arguments, kind, default, merge, text, _NOT_YET, harmless)
+
+
+SSL = (
+    _ssl("starttls", _1, enum("off", "on", "only"), "off", "STARTTLS or STLS: offered, or required."),
+    _ssl("ssl_certificate", _1, STRINGS, (), "Certificate chain, a file or `data:`."),
+    _ssl("ssl_certificate_key", _1, STRINGS, (), "Its key: a file, `data:`, `engine:` or `store:`."),
+    _ssl("ssl_password_file", _1, STRING, None, "Passphrases of keys."),
+    _ssl("ssl_certificate_compression", _1, FLAG, False, "RFC 8879."),
+    _ssl("ssl_dhparam", _1, STRING, None, "Parameters for DHE ciphers."),
+    _ssl("ssl_ecdh_curve", _1, STRING, "auto", "Curves."),
+    _ssl("ssl_protocols", _SOME, bitmask("SSLv2", "SSLv3", "TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"),
+         ("TLSv1.2", "TLSv1.3"), "Versions of TLS."),
+    _ssl("ssl_ciphers", _1, STRING, "HIGH:!aNULL:!MD5", "Ciphers of TLS 1.2 and older."),
+    _ssl("ssl_prefer_server_ciphers", _1, FLAG, False, "Our order of ciphers counts."),
+    _ssl("ssl_session_cache", _1_2, custom("store", session_cache.parse), ("none",),
+         "Session cache.", ("off",)),
+    _ssl("ssl_session_tickets", _1, FLAG, True, "Session tickets."),
+    _ssl("ssl_session_ticket_key", _1, STRINGS, (), "Keys of tickets."),
+    _ssl("ssl_session_timeout", _1, SEC, 300, "How long a session can be resumed."),
+    _ssl("ssl_verify_client", _1, enum("off", "on", "optional", "optional_no_ca"), "off",
+         "Client certificates."),
+    _ssl("ssl_verify_depth", _1, NUMBER, 1, "Longest chain of a client's certificate."),
+    _ssl("ssl_client_certificate", _1, STRING, None, "CAs of clients, named to them."),
+    _ssl("ssl_trusted_certificate", _1, STRING, None, "CAs of clients, not named to them."),
+    _ssl("ssl_crl", _1, STRING, None, "Revoked certificates."),
+    _ssl("ssl_conf_command", _2, PAIRS, (), "A command for OpenSSL."),
+)
+
+SECTIONS: dict[str, tuple[Directive, ...]] = {
+    "Main": MAIN,
+    "Events": EVENTS,
+    "Mail: core": CORE,
+    "Mail: auth_http": AUTH_HTTP,
+    "Mail: IMAP": IMAP,
+    "Mail: POP3": POP3,
+    "Mail: SMTP": SMTP,
+    "Mail: proxy": PROXY,
+    "Mail: client addresses": REALIP,
+    "Mail: TLS": SSL,
+}
+
+
+def _all() -> Iterable[Directive]:
+    for section in SECTIONS.values():
+        yield from section
+
+
+TABLE: dict[str, Directive] = {directive.name: directive for directive in _all()}

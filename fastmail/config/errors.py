@@ -1,0 +1,24 @@
+"""What goes wrong with a configuration, and how bad it is."""
+
+import errno as errnos
+import os
+
+LEVELS = ("stderr", "emerg", "alert", "crit", "error", "warn", "notice", "info", "debug")
+"""nginx's log levels; the position in this tuple is nginx's number."""
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used. ``str()`` is nginx's message, its place in the file included.
+
+    Bytes of the file that are not UTF-8 stand in the message as surrogates (``surrogateescape``).
+    """
+
+    def __init__(self, message: str, level: str = "emerg") -> None:
+        super().__init__(message)
+        self.level = level
+
+
+def failed(call: str, error: OSError) -> str:
+    """``open() "x"`` becomes ``open() "x" failed (2: No such file or directory)``."""
+    number = error.errno or errnos.EINVAL
+    return f"{call} failed ({number}: {os.strerror(number)})"

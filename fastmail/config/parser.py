@@ -1,0 +1,143 @@
+"""Reads the main file and what it includes, checks each statement against the table of directives.
+
+The order of the checks and the texts are nginx's: lexical errors, unknown name, wrong context,
+``;`` or ``{``, number of arguments, duplicates, and then what the directive makes of its arguments.
+"""
+
+import glob
+import os
+
+from .directive import Directive, State
+from .directives import BLOCK, TABLE
+from .errors import ConfigError, failed
+from .foreign import FOREIGN
+from .lexer import Lexer
+from .listen import check_sharing
+from .statement import Context, Environment, Scope, Statement
+
+_DEEPEST_INCLUDE = 64
+_MAGIC = "*?["
+
+
+class Parser:
+    """Fills ``main`` from files and from the text of ``-g``. All methods raise ConfigError."""
+
+    def __init__(self, environment: Environment) -> None:
+        self.environment = environment
+        self.files: list[tuple[str, bytes]] = []
+        self.main = Scope("main")
+        self._depth = 0
+
+    def parse_text(self, text: str) -> None:
+        """Main-level simple directives of the command line."""
+        self._parse(Lexer(text.encode("utf-8", "surrogateescape"), None), self.main, block=False)
+
+    def parse_file(self, path: str) -> None:
+        """The main configuration file."""
+        try:
+            data = self._read(path)
+        except OSError as error:
+            raise ConfigError(failed(f'open() "{path}"', error)) from None
+        self._parse(Lexer(data, path), self.main, block=False)
+
+    def _read(self, path: str) -> bytes:
+        with open(path, "rb") as file:
+            data = file.read()
+        if all(path != known for known, _ in self.files):
+            self.files.append((path, data))
+        return data
+
+    def _parse(self, lexer: Lexer, scope: Scope, *, block: bool) -> None:
+        while True:
+            end, words = lexer.statement()
+            if end == "":
+                if block:
+                    lexer.fail('unexpected end of file, expecting "}"')
+                return
+            if end == "}":
+                if not block:
+                    lexer.fail('unexpected "}"')
+                return
+            if end == "{" and lexer.name is None:
+                lexer.fail("block directives are not supported in -g option")
+            self._handle(Statement(words, lexer, scope, self.environment), opened=end == "{")
+
+    def _handle(self, statement: Statement, *, opened: bool) -> None:
+        name, scope = statement.name, statement.scope
+        directive = TABLE.get(name)
+        if directive is None and name not in FOREIGN:
+            raise statement.error(f'unknown directive "{name}"')
+        if directive is None or scope.context not in directive.contexts:
+            raise statement.directive_error("is not allowed here")
+        if opened and not directive.arguments.block:
+            raise statement.error(f'directive "{name}" is not terminated by ";"')
+        if directive.arguments.block and not opened:
+            raise statement.error(f'directive "{name}" has no opening "{{"')
+        if not directive.arguments.accept(len(statement.arguments)):
+            raise statement.error(f'invalid number of arguments in "{name}" directive')
+        if directive.kind is BLOCK:
+            self._open(statement, directive)
+        elif name == "include":
+            self._include(statement)
+        else:
+            self._set(statement, directive)
+
+    def _set(self, statement: Statement, directive: Directive) -> None:
+        values = statement.scope.values
+        previous = values.get(directive.name)
+        if directive.name in values and not directive.kind.repeats:
+            raise statement.directive_error("is duplicate")
+        if directive.name == "load_module" and self.main.blocks:
+            raise statement.directive_error("is specified too late")
+        value = directive.kind.parse(statement, previous)
+        if directive.state is State.NOT_YET and directive.asks_for_function(value, self.environment):
+            raise statement.directive_error("is not supported yet")
+        if directive.warns:
+            statement.warn(f'"{directive.name}" directive has no use in a mail proxy, ignored')
+        values[directive.name] = value
+
+    def _open(self, statement: Statement, directive: Directive) -> None:
+        name, scope = statement.name, statement.scope
+        if name in scope.blocks and name != "server":
+            raise statement.directive_error("is duplicate")
+        context: Context | None = {"events": "events", "mail": "mail", "server": "server"}.get(name)  # type: ignore[assignment]
+        inner = Scope(context or "main", scope, statement.lexer.place)
+        scope.blocks.setdefault(name, []).append(inner)
+        if context is None:
+            statement.warn(f'"{name}" block has no use in a mail proxy, ignored')
+            statement.lexer.skip_block()
+            return
+        self._parse(statement.lexer, inner, block=True)
+        if context == "server" and not inner.values.get("listen"):
+            raise ConfigError(f'no "listen" is defined for server in {inner.place}')
+        if context == "mail":
+            _check_mail(inner)
+
+    def _include(self, statement: Statement) -> None:
+        path = self.environment.conf_path(statement.words[1])
+        paths = [path]
+        if any(char in path for char in _MAGIC):
+            # in the order of bytes, as glob(3) in the C locale
+            paths = sorted(glob.glob(path), key=os.fsencode)
+        if self._depth >= _DEEPEST_INCLUDE:
+            raise statement.directive_error("is nested too deeply")
+        self._depth += 1
+        for path in paths:
+            try:
+                data = self._read(path)
+            except OSError as error:
+                raise statement.os_error(f'open() "{path}"', error) from None
+            self._parse(Lexer(data, path), statement.scope, block=False)
+        self._depth -= 1
+
+
+def _check_mail(mail: Scope) -> None:
+    """What can be said of servers only once the mail block is complete."""
+    servers = mail.blocks.get("server", [])
+    for server in servers:
+        if "protocol" not in server.values:
+            raise ConfigError(f"unknown mail protocol for server in {server.place}")
+    for server in servers:
+        if "auth_http" not in server.values and "auth_http" not in mail.values:
+            raise ConfigError(f'no "auth_http" is defined for server in {server.place}')
+    check_sharing(mail)

@@ -1,0 +1,64 @@
+"""Values of the ``worker_*`` directives, and of ``use`` and ``env``."""
+
+from typing import Any
+
+from . import units
+from .statement import Statement, online_processors
+
+
+def parse_processes(statement: Statement, previous: Any) -> int:
+    """A number, or ``auto``: as many as there are processors online."""
+    value = statement.words[1]
+    if value == "auto":
+        return online_processors()
+    try:
+        return units.number(value)
+    except ValueError:
+        raise statement.directive_error("invalid value") from None
+
+
+def parse_connections(statement: Statement, previous: Any) -> int:
+    value = statement.words[1]
+    try:
+        return units.number(value)
+    except ValueError:
+        raise statement.error(f'invalid number "{value}"') from None
+
+
+def parse_affinity(statement: Statement, previous: Any) -> tuple[str, ...]:
+    """``auto [MASK]`` or masks of 0 and 1, the rightmost digit being processor 0."""
+    masks = statement.arguments
+    if masks[0] == "auto":
+        if len(masks) > 2:
+            raise statement.error(f'invalid number of arguments in "{statement.name}" directive')
+        masks = masks[1:]
+    for mask in masks:
+        for char in mask:
+            if char not in "01 ":
+                raise statement.error(f'invalid character "{char}" in "{statement.name}"')
+    return tuple(statement.arguments)
+
+
+def parse_priority(statement: Statement, previous: Any) -> int:
+    """``[+-]N``."""
+    value = statement.words[1]
+    try:
+        priority = units.number(value[1:] if value[:1] in ("+", "-") else value)
+    except ValueError:
+        raise statement.directive_error("invalid number") from None
+    return -priority if value.startswith("-") else priority
+
+
+def parse_event_method(statement: Statement, previous: Any) -> str:
+    value = statement.words[1]
+    if value != "epoll":
+        raise statement.error(f'invalid event type "{value}"')
+    return value
+
+
+def parse_protocol(statement: Statement, previous: Any) -> str:
+    """``imap``, ``pop3`` or ``smtp``, in lower case; the last one said counts."""
+    value = statement.words[1]
+    if value not in ("imap", "pop3", "smtp"):
+        raise statement.error(f'unknown protocol "{value}"')
+    return value
