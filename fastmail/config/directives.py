@@ -50,6 +50,7 @@ def _lock_file(environment: Environment) -> str:
 BLOCK = Kind("block", _nothing)
 _PAGE = Computed("page size", lambda environment: resource.getpagesize())
 _HOST_NAME = Computed("host name", lambda environment: environment.host_name)
+_NO_LOGS = Computed("built-in file", lambda environment: ())
 _LOG = custom("log", error_log.parse, repeats=True)
 _NETWORKS = custom("network", resolver.parse_network, repeats=True)
 _MECHANISMS = "plain", "login", "cram-md5", "external"
@@ -89,7 +90,7 @@ MAIN = (
     Directive("daemon", _MAIN, _1, FLAG, True, _ONE, "Run in the background."),
     Directive("master_process", _MAIN, _1, FLAG, True, _ONE,
               "Start workers; off: one process does everything, as the user who started it."),
-    Directive("error_log", ("main", *_MAIL), _SOME, _LOG, (), _LIST,
+    Directive("error_log", ("main", *_MAIL), _SOME, _LOG, _NO_LOGS, _LIST,
               "File or `stderr`, and the least severe level written to it (`error`); `syslog:` and `memory:` "
               "are not supported yet."),
     Directive("include", _ANYWHERE, _1, custom("file or pattern", _nothing, repeats=True), None, _ONE,

@@ -1,0 +1,106 @@
+"""Writes ``docs/directives.md`` from the table: ``python -m fastmail.config.docs [FILE]``."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from .directive import Computed, Directive, Merge, State
+from .directives import BLOCK, SECTIONS
+from .kinds import MSEC, SEC, SIZE
+
+_INTRODUCTION = """\
+# Directives
+
+<!-- Written by `python -m fastmail.config.docs`; change fastmail/config/directives.py instead. -->
+
+The configuration language is nginx's, and so are the directives, unless it says that one is an addition of
+fastmail. *Not supported yet* means: known and checked, but refused when its value asks for something that
+fastmail does not do yet, so that nothing is silently left out. *Accepted without function* means: checked,
+and not needed. The blocks `http`, `stream`, `rtmp` and `mgmt` are read over with a warning.
+
+Contexts: `main`, `events`, `mail`, `server` (in `mail`). A value of `mail` holds for each `server` that has
+none of its own; what a `server` says of a list (*list*) replaces the whole list of `mail`, while entries on
+the same level add up.
+
+Sizes are bytes, `k` or `m`; times are `ms`, `s`, `m`, `h`, `d`, `w`, in falling order (`1h 30m`), seconds when
+there is no unit.
+"""
+
+
+def render() -> str:
+    """The page's text."""
+    parts = [_INTRODUCTION]
+    for title, directives in SECTIONS.items():
+        rows = [_row(directive) for directive in directives]
+        parts.append(
+            f"\n## {title}\n\n"
+            "| directive | contexts | arguments | value | default | state | |\n"
+            "| --- | --- | --- | --- | --- | --- | --- |\n" + "".join(rows)
+        )
+    return "".join(parts)
+
+
+def _row(directive: Directive) -> str:
+    state = directive.state.value
+    if directive.state is not State.SUPPORTED:
+        state = f"*{state}*"
+    cells = [
+        f"`{directive.name}`",
+        " ".join(directive.contexts),
+        str(directive.arguments),
+        _value(directive),
+        _default(directive),
+        state + (", with a warning" if directive.warns else ""),
+        directive.text,
+    ]
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
+
+
+def _value(directive: Directive) -> str:
+    if directive.kind is BLOCK:
+        return ""
+    words = " ".join(f"`{choice}`" for choice in directive.kind.choices)
+    text = f"{directive.kind.name}: {words}" if words else directive.kind.name
+    return f"{text} (*list*)" if directive.merge is Merge.LIST else text
+
+
+def _default(directive: Directive) -> str:
+    default = directive.default
+    if isinstance(default, Computed):
+        return default.text
+    if default is None or default == ():
+        return "–" if directive.kind is not BLOCK else ""
+    return f"`{_text(directive, default)}`"
+
+
+def _text(directive: Directive, default: Any) -> str:
+    if isinstance(default, bool):
+        return "on" if default else "off"
+    if isinstance(default, tuple):
+        return " ".join(default)
+    if directive.kind is MSEC:
+        return _duration(default)
+    if directive.kind is SEC:
+        return _duration(default * 1000)
+    if directive.kind is SIZE and default and default % 1024 == 0:
+        return f"{default // 1024}k"
+    return str(default)
+
+
+def _duration(milliseconds: int) -> str:
+    if milliseconds == 0:
+        return "0"
+    for unit, scale in (("h", 3_600_000), ("m", 60_000), ("s", 1000)):
+        if milliseconds % scale == 0 and milliseconds >= scale:
+            return f"{milliseconds // scale}{unit}"
+    return f"{milliseconds}ms"
+
+
+def main() -> None:
+    default = Path(__file__).parents[2] / "docs" / "directives.md"
+    target = Path(sys.argv[1]) if len(sys.argv) > 1 else default
+    target.write_text(render(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
