@@ -1,0 +1,187 @@
+"""Process messages in nginx's format, and the files they go to.
+
+A line is ``YYYY/MM/DD HH:MM:SS [LEVEL] PID#0: MESSAGE``, local time, at most 2048 bytes with its newline.
+The engine writes session lines to the same descriptors by itself. A descriptor therefore never changes
+while a configuration is in force: reopening puts the new file behind the old number.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import sys
+import time
+from collections.abc import Iterable
+from typing import Protocol
+
+LEVELS = ("stderr", "emerg", "alert", "crit", "error", "warn", "notice", "info", "debug")
+STDERR, EMERG, ALERT, CRIT, ERROR, WARN, NOTICE, INFO, DEBUG = range(9)
+
+MAX_LINE = 2048
+STDERR_FD = 2
+
+_OPEN_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+
+
+class Destination(Protocol):
+    """An ``error_log`` as the configuration has it: a full path (or ``stderr``) and a level."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def level(self) -> int: ...
+
+
+def describe(error: OSError) -> str:
+    """``(2: No such file or directory)``, the way nginx ends a message that has an errno."""
+    return f"({error.errno}: {error.strerror})"
+
+
+def format_line(level: int, message: str) -> bytes:
+    """One finished log line of this process, cut at 2048 bytes."""
+    stamp = time.strftime("%Y/%m/%d %H:%M:%S")
+    line = f"{stamp} [{LEVELS[level]}] {os.getpid()}#0: {message}".encode(errors="surrogateescape")
+    return line[: MAX_LINE - 1] + b"\n"
+
+
+def _write(fd: int, line: bytes) -> None:
+    # A full disk or a closed terminal must not stop a mail proxy, and there is nowhere left to say it.
+    with contextlib.suppress(OSError):
+        os.write(fd, line)
+
+
+class LogFile:
+    """An open log file with a fixed descriptor. Raises OSError if it cannot be opened."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.fd = os.open(path, _OPEN_FLAGS, 0o644)
+
+    def reopen(self, owner: int | None = None) -> None:
+        """Put the file that bears the name now behind the descriptor; raises OSError, changing nothing.
+
+        ``owner`` is the workers' user: it gets the file, readable and writable, so that they can do the same.
+        """
+        fd = os.open(self.path, _OPEN_FLAGS, 0o644)
+        try:
+            if owner is not None:
+                _give(fd, owner)
+            os.dup2(fd, self.fd, inheritable=False)
+        finally:
+            os.close(fd)
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+def _give(fd: int, owner: int) -> None:
+    status = os.fstat(fd)
+    if status.st_uid != owner:
+        os.fchown(fd, owner, -1)
+    owner_rw = stat.S_IRUSR | stat.S_IWUSR
+    if status.st_mode & owner_rw != owner_rw:
+        os.fchmod(fd, stat.S_IMODE(status.st_mode) | owner_rw)
+
+
+class LogFiles:
+    """The log files of one configuration: each path is open once, whoever names it."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, LogFile] = {}
+
+    def targets(self, destinations: Iterable[Destination]) -> list[tuple[int, int]]:
+        """``(descriptor, level)`` for each destination, opening what is new. Raises OSError."""
+        return [
+            (STDERR_FD if log.path == "stderr" else self._open(log.path), log.level) for log in destinations
+        ]
+
+    def _open(self, path: str) -> int:
+        if path not in self._files:
+            self._files[path] = LogFile(path)
+        return self._files[path].fd
+
+    def reopen(self, log: Log, owner: int | None = None) -> None:
+        """nginx's USR1. A file that cannot be reopened stays what it was, and the log says so."""
+        for file in self._files.values():
+            try:
+                file.reopen(owner)
+            except OSError as error:
+                log.emerg(f'open() "{file.path}" failed', error)
+
+    def close(self) -> None:
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
+
+
+class Log:
+    """Where this process writes its messages.
+
+    ``console`` names the program for the copies that warnings and worse leave on stderr while starting
+    (``fastmail: [emerg] …``); None once nobody is watching.
+    """
+
+    def __init__(self, targets: Iterable[tuple[int, int]] = (), *, console: str | None = None) -> None:
+        self._targets = list(targets)
+        self.console = console
+
+    def targets(self) -> list[tuple[int, int]]:
+        """``(descriptor, level)`` pairs, as ``_speedups.Engine`` takes them."""
+        return list(self._targets)
+
+    def log(self, level: int, message: str, error: OSError | None = None) -> None:
+        """Write ``message`` to every target that wants ``level``; ``error`` is appended with its errno."""
+        text = message if error is None else f"{message} {describe(error)}"
+        line = format_line(level, text)
+        seen = False
+        for fd, threshold in self._targets:
+            if level <= threshold:
+                _write(fd, line)
+                seen = seen or fd == STDERR_FD
+        if self.console is not None and level <= WARN and not seen:
+            say(self.console, f"[{LEVELS[level]}] {text}")
+
+    def emerg(self, message: str, error: OSError | None = None) -> None:
+        self.log(EMERG, message, error)
+
+    def alert(self, message: str, error: OSError | None = None) -> None:
+        self.log(ALERT, message, error)
+
+    def error(self, message: str, error: OSError | None = None) -> None:
+        self.log(ERROR, message, error)
+
+    def warn(self, message: str, error: OSError | None = None) -> None:
+        self.log(WARN, message, error)
+
+    def notice(self, message: str) -> None:
+        self.log(NOTICE, message)
+
+    def redirect_stderr(self) -> None:
+        """What still writes to stderr (the interpreter, a library) goes to the first log file from now on."""
+        descriptors = [fd for fd, _ in self._targets]
+        if descriptors and STDERR_FD not in descriptors:
+            os.dup2(descriptors[0], STDERR_FD)
+
+
+def say(program: str, message: str) -> None:
+    """One line for the person at the terminal, on stderr: ``fastmail: MESSAGE``."""
+    sys.stderr.write(f"{program}: {message}\n")
+    sys.stderr.flush()
+
+
+def bootstrap(path: str, program: str) -> Log:
+    """The log until a configuration is in force (nginx's ``-e``): ``path``, level notice, echoed on stderr.
+
+    ``stderr`` or an empty path is stderr alone, and so is a file that cannot be opened, which is said.
+    """
+    if path in ("", "stderr"):
+        return Log([(STDERR_FD, NOTICE)], console=program)
+    try:
+        fd = LogFile(path).fd
+    except OSError as error:
+        say(program, f'[alert] could not open error log file: open() "{path}" failed {describe(error)}')
+        fd = STDERR_FD
+    return Log([(fd, NOTICE)], console=program)
