@@ -1,0 +1,158 @@
+"""aiohttp's connections to one auth server, with the answers' headers kept as they came."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import socket
+import ssl
+from functools import partial
+from typing import Any
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.client_proto import ResponseHandler
+
+MAX_HEADER = 8192  # bytes kept of an answer that does not end; nginx allows 1024 in all
+MAX_CONNECTIONS = 256  # to one auth server, from one worker
+
+
+class Handler(ResponseHandler):
+    """aiohttp's protocol of one connection, keeping the bytes of each answer's header.
+
+    Rebuilding them from what aiohttp has parsed would lose a TAB before a value, the length, a bad line.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self.header: bytes | None = None
+        """The whole answer header, from the status line to the empty line, once it is there."""
+        self.received = False
+        self.used = 0
+        self._kept = bytearray()
+
+    def set_response_params(self, **options: Any) -> None:
+        # aiohttp calls this before each request that it sends on the connection.
+        self.header = None
+        self.received = False
+        self.used += 1
+        self._kept.clear()
+        super().set_response_params(**options)
+
+    def data_received(self, data: bytes) -> None:
+        self._keep(data)
+        super().data_received(data)
+
+    def _keep(self, data: bytes) -> None:
+        self.received = self.received or bool(data)
+        if self.header is not None or len(self._kept) >= MAX_HEADER:
+            return
+        start = max(0, len(self._kept) - 3)
+        self._kept += data[: MAX_HEADER - len(self._kept)]
+        end = header_end(self._kept, start)
+        if end:
+            self.header = bytes(self._kept[:end])
+
+
+def header_end(data: bytes | bytearray, start: int = 0) -> int:
+    """Where the header ends: after the first empty line, whichever line ends it uses; 0 if it does not."""
+    for first in (b"\n", b"\r\n"):
+        if data.startswith(first):
+            return len(first)
+    ends = [at + len(mark) for mark in (b"\n\n", b"\n\r\n") if (at := data.find(mark, start)) >= 0]
+    return min(ends, default=0)
+
+
+class Exchange:
+    """One request under way: its deadline, and where its answer's header arrives."""
+
+    def __init__(self, timeout: float) -> None:
+        self.timeout = timeout  # seconds
+        self.deadline = asyncio.timeout(timeout)
+        self.header: bytes | None = None
+        """The answer's header as received, once it is complete."""
+
+
+current: contextvars.ContextVar[Exchange] = contextvars.ContextVar("exchange")
+"""The exchange that this task carries: aiohttp passes nothing of ours to its response objects."""
+
+
+class Incomplete(Exception):
+    """The connection ended, or broke the protocol, before the answer's header was there."""
+
+
+class Response(aiohttp.ClientResponse):
+    """aiohttp's response that hands the header's bytes to its exchange."""
+
+    async def start(self, connection: Any) -> aiohttp.ClientResponse:
+        exchange = current.get()
+        handler: Handler = connection.protocol
+        # The request is sent: the answer has the whole time for itself (auth_http_timeout).
+        exchange.deadline.reschedule(asyncio.get_running_loop().time() + exchange.timeout)
+        try:
+            return await super().start(connection)
+        except (aiohttp.ClientError, OSError) as error:
+            if handler.used > 1 and not handler.received:
+                raise  # a kept connection that the server had closed: aiohttp asks once more on a new one
+            raise Incomplete from error
+        finally:
+            # At once: a connection whose answer is over may serve another exchange in the next moment.
+            exchange.header = handler.header
+
+
+class FixedResolver(AbstractResolver):
+    """The address that the configuration resolved at load, whatever the name (nginx asks once)."""
+
+    def __init__(self, family: int, address: str) -> None:
+        self._family = family
+        self._address = address
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        return [
+            ResolveResult(
+                hostname=host, host=self._address, port=port,
+                family=self._family, proto=0, flags=socket.AI_NUMERICHOST,
+            )
+        ]  # fmt: skip
+
+    async def close(self) -> None:
+        pass
+
+
+class _Pool(aiohttp.BaseConnector):
+    """A connector with our protocol class, and a limit of its own for idle connections.
+
+    aiohttp has a public way for neither; all that this package knows of its insides stands in this file.
+    """
+
+    def __init__(self, *, keepalive: int, **options: Any) -> None:
+        super().__init__(limit=MAX_CONNECTIONS, force_close=keepalive == 0, **options)
+        self._factory = partial(Handler, self._loop)  # type: ignore[assignment]
+        self._keepalive = keepalive
+
+    def _release(self, key: Any, protocol: Any, *, should_close: bool = False) -> None:
+        full = len(self._conns.get(key, ())) >= self._keepalive
+        super()._release(key, protocol, should_close=should_close or full)
+
+
+class _TCPPool(_Pool, aiohttp.TCPConnector):
+    pass
+
+
+class _UnixPool(_Pool, aiohttp.UnixConnector):
+    pass
+
+
+def pool(family: int, address: Any, *, tls: ssl.SSLContext | None, keepalive: int) -> aiohttp.BaseConnector:
+    """Connections to ``address``, at most ``keepalive`` of them idle. Needs the running loop."""
+    if family == socket.AF_UNIX:
+        return _UnixPool(path=address, keepalive=keepalive)
+    return _TCPPool(
+        keepalive=keepalive,
+        resolver=FixedResolver(family, address[0]),
+        use_dns_cache=False,
+        happy_eyeballs_delay=None,
+        ssl=True if tls is None else tls,
+    )
