@@ -1,0 +1,7 @@
+"""``python -m fastmail``."""
+
+import sys
+
+from fastmail.cli import main
+
+sys.exit(main())

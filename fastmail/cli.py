@@ -1,0 +1,197 @@
+"""The command line: nginx's switches, long options for what they lack, and ``fastmail demo``."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from fastmail.config import ConfigError, Configuration, Defaults
+from fastmail.logs import Log, bootstrap, say
+from fastmail.server import built_by, pidfile, product
+
+if TYPE_CHECKING:
+    from fastmail.server.cycle import Options
+
+USAGE = """\
+usage: {name} [-?hvVtTq] [-s signal] [-p prefix] [-e filename]
+       {pad} [-c filename] [-g directives] [--pid filename] [--error-log filename]
+       {name} demo [options]
+
+  -?, -h, --help        print this text
+  -v, --version         print the version
+  -V                    print the version and how it was built
+  -t                    test the configuration
+  -T                    test the configuration and print its files
+  -q                    with -t or -T: print errors only
+  -s signal             signal the running master: stop, quit, reopen or reload
+  -p prefix             directory that paths are relative to ({prefix})
+  -e filename           log used while starting, or "stderr" ({error_log})
+  -c filename           configuration file ({conf})
+  -g directives         directives of the main context, read before the file
+  --pid filename        use this instead of the configuration's "pid"
+  --error-log filename  use this instead of the main context's "error_log"
+
+Letters can be combined, and values attached (-tqcfile).
+"""
+
+_VALUES = {
+    "p": "directory name",
+    "c": "file name",
+    "e": "file name",
+    "g": "parameter",
+    "s": "parameter",
+    "--pid": "file name",
+    "--error-log": "file name",
+}
+"""Options that take a value, and what nginx calls it when it is missing."""
+
+_LONG_FLAGS = {"--help": "h", "--version": "v"}
+
+
+class UsageError(Exception):
+    """The command line is wrong; str() is nginx's message."""
+
+
+@dataclass
+class Arguments:
+    """The command line taken apart: which letters stood there, and the values of options that have one."""
+
+    flags: set[str] = field(default_factory=set)
+    values: dict[str, str] = field(default_factory=dict)
+
+
+def parse(argv: list[str]) -> Arguments:
+    """Raises UsageError."""
+    arguments = Arguments()
+    words = iter(argv)
+    for word in words:
+        if word.startswith("--"):
+            name, equals, value = word.partition("=")
+            if name in _LONG_FLAGS and not equals:
+                arguments.flags.add(_LONG_FLAGS[name])
+            elif name in ("--pid", "--error-log"):
+                arguments.values[name] = value if equals else _next(words, name)
+            else:
+                raise UsageError(f'invalid option: "{word}"')
+        elif word.startswith("-"):
+            _parse_letters(word[1:], words, arguments)
+        else:
+            raise UsageError(f'invalid option: "{word}"')
+    return arguments
+
+
+def _parse_letters(letters: str, words: Iterator[str], arguments: Arguments) -> None:
+    for position, letter in enumerate(letters):
+        if letter in "?hvVtTq":
+            arguments.flags.add(letter)
+        elif letter in _VALUES:
+            value = letters[position + 1 :] or _next(words, letter)
+            if letter == "s" and value not in pidfile.SIGNALS:
+                raise UsageError(f'invalid option: "-s {value}"')
+            arguments.values[letter] = value
+            return
+        else:
+            raise UsageError(f'invalid option: "{letter}"')
+
+
+def _next(words: Iterator[str], name: str) -> str:
+    try:
+        return next(words)
+    except StopIteration:
+        option = name if name.startswith("--") else f"-{name}"
+        raise UsageError(f'option "{option}" requires {_VALUES[name]}') from None
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line (``sys.argv``'s by default); returns the exit code."""
+    argv = sys.argv if argv is None else argv
+    identity = "nginx" if os.path.basename(argv[0]) == "nginx" else "fastmail"
+    if argv[1:2] == ["demo"]:
+        from fastmail import demo
+
+        return demo.main(argv[2:])
+    try:
+        arguments = parse(argv[1:])
+    except UsageError as error:
+        say(identity, str(error))
+        return 1
+    if arguments.flags & set("?hvV"):
+        _print_about(identity, arguments.flags)
+        if not arguments.flags & set("tT"):
+            return 0
+    return _run(identity, arguments, " ".join([identity, *argv[1:]]))
+
+
+def _run(identity: str, arguments: Arguments, command: str) -> int:
+    from fastmail.server.cycle import Options  # a wrong option or -v need not load the engine
+
+    defaults = Defaults.of(identity)
+    values = arguments.values
+    prefix = values.get("p", defaults.prefix)
+    options = Options(
+        identity=identity,
+        prefix=prefix if prefix.endswith("/") else prefix + "/",
+        path=values.get("c", defaults.conf),
+        globals_text=values.get("g", ""),
+        bootstrap_log=values.get("e"),
+        pid=values.get("--pid"),
+        error_log=values.get("--error-log"),
+    )
+    first_log = options.bootstrap_log or options.error_log or defaults.error_log
+    log = bootstrap(first_log if first_log == "stderr" else options.prefixed(first_log), identity)
+    if "s" in values:
+        try:
+            pid_path = options.pid_path(options.load())
+        except ConfigError as error:
+            log.emerg(str(error))
+            return 1
+        return 0 if pidfile.send(pid_path, values["s"], log) else 1
+
+    from fastmail.server import start
+
+    if arguments.flags & set("tT"):
+        return _test(options, log, arguments.flags)
+    return start.start(options, log, command)
+
+
+def _test(options: Options, log: Log, flags: set[str]) -> int:
+    """``-t`` and ``-T``."""
+    from fastmail.server.start import check
+
+    def parsed(configuration: Configuration) -> None:
+        if "q" not in flags:
+            say(options.identity, f"the configuration file {configuration.path} syntax is ok")
+
+    configuration = check(options, log, parsed)
+    path = options.prefixed(options.path)
+    if configuration is None:
+        say(options.identity, f"configuration file {path} test failed")
+        return 1
+    if "q" not in flags:
+        say(options.identity, f"configuration file {path} test is successful")
+    if "T" in flags:
+        for name, content in configuration.files:
+            sys.stdout.buffer.write(b"# configuration file " + os.fsencode(name) + b":\n" + content + b"\n")
+        sys.stdout.buffer.flush()
+    return 0
+
+
+def _print_about(identity: str, flags: set[str]) -> None:
+    lines = [f"{identity} version: {product(identity)}"]
+    defaults = Defaults.of(identity)
+    if flags & set("?h"):
+        names = {"prefix": defaults.prefix, "conf": defaults.conf, "error_log": defaults.error_log}
+        lines += ["", USAGE.format(name=identity, pad=" " * len(identity), **names)]
+    if "V" in flags:
+        lines += [
+            f"built by {built_by()}",
+            f"built with {ssl.OPENSSL_VERSION}",
+            f"configure arguments: --prefix={defaults.prefix.rstrip('/')} --conf-path={defaults.conf}"
+            f" --error-log-path={defaults.error_log} --pid-path={defaults.pid}"
+            f" --lock-path={defaults.lock_file} --user={defaults.user} --with-mail",
+        ]
+    sys.stderr.write("\n".join(lines) + "\n")

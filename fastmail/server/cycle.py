@@ -1,0 +1,144 @@
+"""What is in force: one configuration and what the master holds for it (nginx's "cycle").
+
+A reload makes a new one beside the old one; only when everything in it is ready does it take its place.
+"""
+
+from __future__ import annotations
+
+import resource
+from dataclasses import dataclass, replace
+
+from fastmail import config
+from fastmail.config import LEVELS, Configuration, Defaults, ErrorLog, ServerConfiguration
+from fastmail.logs import ERROR, Log, LogFiles, describe
+from fastmail.server import StartFailed, pidfile
+from fastmail.server.engine import make_server
+from fastmail.server.privileges import User
+from fastmail.server.sockets import Sockets, open_all
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line said; every reload reads the configuration with the same."""
+
+    identity: str  # "fastmail" or "nginx": the name in messages, and the built-in paths
+    prefix: str  # ends in a slash
+    path: str  # the configuration file
+    globals_text: str = ""  # -g
+    bootstrap_log: str | None = None  # -e: also the error_log that is used when none is configured
+    pid: str | None = None  # --pid
+    error_log: str | None = None  # --error-log
+
+    def load(self) -> Configuration:
+        """Read the configuration. Raises ConfigError."""
+        defaults = Defaults.of(self.identity)
+        if self.bootstrap_log is not None:
+            defaults = replace(defaults, error_log=self.bootstrap_log)
+        return config.load(
+            self.path, prefix=self.prefix, globals_text=self.globals_text,
+            identity=self.identity, defaults=defaults,
+        )  # fmt: skip
+
+    def prefixed(self, path: str) -> str:
+        return path if path.startswith("/") else self.prefix + path
+
+    def pid_path(self, configuration: Configuration) -> str:
+        return self.prefixed(self.pid if self.pid is not None else configuration.main["pid"])
+
+
+class Cycle:
+    """One configuration with its logs and listening sockets."""
+
+    def __init__(self, options: Options, configuration: Configuration) -> None:
+        """Open the logs. Raises StartFailed, with nothing left open."""
+        self.options = options
+        self.configuration = configuration
+        self.pid_path = options.pid_path(configuration)
+        self.user = User.of(*configuration.main["user"])
+        self.sockets: Sockets = {}
+        self.files = LogFiles()
+        try:
+            self.log = Log(self.files.targets(self._main_logs()))
+            self.servers = [make_server(server, self._targets(server)) for server in configuration.servers]
+        except OSError as error:
+            self.files.close()
+            raise StartFailed(f'open() "{error.filename}" failed {describe(error)}') from error
+        except StartFailed:
+            self.files.close()
+            raise
+
+    @classmethod
+    def read(cls, options: Options, log: Log) -> Cycle:
+        """The configuration of now, its warnings written to ``log``. Raises ConfigError, StartFailed."""
+        configuration = options.load()
+        report(configuration, log)
+        return cls(options, configuration)
+
+    @property
+    def workers(self) -> int:
+        """How many workers to run (``worker_processes``)."""
+        number: int = self.configuration.main["worker_processes"]
+        return number
+
+    def bind(self, current: Cycle | None = None, *, testing: bool = False) -> None:
+        """Open the listening sockets that ``current`` does not have yet. Raises StartFailed."""
+        listens = [listen for server in self.configuration.servers for listen in server.listens]
+        log = current.log if current is not None else self.log
+        self.sockets = open_all(listens, current.sockets if current else {}, log, testing=testing)
+
+    def announce(self) -> None:
+        """nginx's first notice of a configuration in force."""
+        self.log.notice('using the "epoll" event method')
+        self.warn_limits()
+
+    def warn_limits(self) -> None:
+        """A warning if workers cannot have as many connections as they are to serve."""
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        limit = min(limit, self.configuration.main["worker_rlimit_nofile"] or limit)
+        connections = self.configuration.events["worker_connections"]
+        if connections > limit != resource.RLIM_INFINITY:
+            self.log.warn(f"{connections} worker_connections exceed open file resource limit: {limit}")
+
+    def replace(self, old: Cycle) -> None:
+        """Take the place of ``old``: let go of what only that one had."""
+        for name in old.sockets.keys() - self.sockets.keys():
+            old.sockets[name].remove(self.log)
+        if old.pid_path != self.pid_path:
+            pidfile.remove(old.pid_path, self.log)
+        old.files.close()
+
+    def abandon(self, old: Cycle) -> None:
+        """Undo what was opened beside ``old``, which stays."""
+        for name in self.sockets.keys() - old.sockets.keys():
+            self.sockets[name].remove(old.log)
+        self.files.close()
+
+    def reopen_logs(self) -> None:
+        """nginx's USR1 in the master: new files by the old names, owned by the workers' user."""
+        self.files.reopen(self.log, self.user.uid if self.user is not None else None)
+        self.log.redirect_stderr()
+
+    def close(self) -> None:
+        """Stop listening for good, unix sockets removed."""
+        for sock in self.sockets.values():
+            sock.remove(self.log)
+        self.sockets = {}
+
+    def _targets(self, server: ServerConfiguration) -> list[tuple[int, int]]:
+        """Where the server's sessions are logged: its own logs, else the main ones (--error-log)."""
+        inherited = server.error_log == self.configuration.error_log
+        return self.log.targets() if inherited else self.files.targets(server.error_log)
+
+    def _main_logs(self) -> list[ErrorLog]:
+        logs = self.configuration.error_log
+        path = self.options.error_log
+        if path is None:
+            return logs
+        level = max((log.level for log in logs), default=ERROR)
+        return [ErrorLog(path if path == "stderr" else self.options.prefixed(path), level)]
+
+
+def report(configuration: Configuration, log: Log) -> None:
+    """Write the warnings that reading left."""
+    for level, text in configuration.messages:
+        log.log(LEVELS.index(level), text)

@@ -1,0 +1,86 @@
+"""Makes the engine of a worker from the configuration."""
+
+from __future__ import annotations
+
+import mmap
+from typing import TYPE_CHECKING
+
+from fastmail import _speedups
+from fastmail.config import ServerConfiguration
+from fastmail.server import StartFailed
+from fastmail.server.sockets import key
+
+if TYPE_CHECKING:
+    from fastmail.server.cycle import Cycle
+
+POP3_CLIENT_BUFFER = 128  # bytes; nginx has no directive for it
+
+
+def carried_by_aiohttp(server: ServerConfiguration) -> bool:
+    """Whether this server's auth requests leave the engine (TLS always, else ``auth_http_transport``)."""
+    return server.auth_http.scheme == "https" or server["auth_http_transport"] == "aiohttp"
+
+
+def make_server(server: ServerConfiguration, log: list[tuple[int, int]]) -> _speedups.Server:
+    """One ``server {}`` as the engine takes it. Raises StartFailed if a number is beyond the engine."""
+    try:
+        return _make_server(server, log)
+    except (ValueError, OverflowError) as error:
+        raise StartFailed(f"{error} in server in {server.location}") from error
+
+
+def _make_server(server: ServerConfiguration, log: list[tuple[int, int]]) -> _speedups.Server:
+    protocol = server.protocol
+    auth_http = server.auth_http
+    return _speedups.Server(
+        protocol=protocol,
+        server_name=_bytes(server["server_name"]),
+        auth_http=(auth_http.family, auth_http.address),
+        auth_http_host=_bytes(auth_http.host),
+        auth_http_uri=_bytes(auth_http.uri),
+        auth_http_headers=[(_bytes(name), _bytes(value)) for name, value in server["auth_http_header"]],
+        auth_http_timeout=server["auth_http_timeout"],
+        auth_http_keepalive=server["auth_http_keepalive"],
+        auth_http_transport="aiohttp" if carried_by_aiohttp(server) else "engine",
+        auth=server[f"{protocol}_auth"],
+        capabilities=[_bytes(word) for word in server[f"{protocol}_capabilities"]],
+        client_buffer=client_buffer(server),
+        timeout=server["timeout"],
+        max_errors=server["max_errors"],
+        proxy_buffer=server["proxy_buffer"],
+        proxy_timeout=server["proxy_timeout"],
+        proxy_pass_error_message=server["proxy_pass_error_message"],
+        xclient=server["xclient"],
+        proxy_smtp_auth=server["proxy_smtp_auth"],
+        smtp_greeting_delay=server["smtp_greeting_delay"],
+        log=log,
+    )
+
+
+def client_buffer(server: ServerConfiguration) -> int:
+    if server.protocol == "pop3":
+        return POP3_CLIENT_BUFFER
+    size: int = server[f"{server.protocol}_client_buffer"]
+    return size
+
+
+def make_engine(cycle: Cycle, counter: mmap.mmap, *, exclusive: bool) -> _speedups.Engine:
+    """An engine that serves all of the cycle's listening sockets; only after the fork."""
+    listeners = [
+        (cycle.sockets[key(listen)].fileno(), _bytes(listen.text), server)
+        for configuration, server in zip(cycle.configuration.servers, cycle.servers, strict=True)
+        for listen in configuration.listens
+    ]
+    events = cycle.configuration.events
+    return _speedups.Engine(
+        listeners,
+        worker_connections=events["worker_connections"],
+        multi_accept=events["multi_accept"],
+        exclusive=exclusive,
+        connection_counter=counter,
+        log=cycle.log.targets(),
+    )
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

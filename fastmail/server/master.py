@@ -1,0 +1,250 @@
+"""The master: starts the workers, replaces those that die, obeys nginx's signals.
+
+Plain Python without threads or a loop. All its signals stay blocked and are taken one at a time with
+sigtimedwait(), which tells who sent them; it never touches a session.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import signal
+import time
+from dataclasses import dataclass
+
+from fastmail.config import ConfigError
+from fastmail.logs import Log
+from fastmail.server import StartFailed, pidfile, worker
+from fastmail.server.cycle import Cycle
+from fastmail.server.title import set_title
+
+_ACTIONS = {
+    signal.SIGTERM: ", exiting",
+    signal.SIGINT: ", exiting",
+    signal.SIGQUIT: ", shutting down",
+    signal.SIGHUP: ", reconfiguring",
+    signal.SIGUSR1: ", reopening logs",
+    signal.SIGUSR2: ", changing binary",
+    signal.SIGWINCH: ", stop accepting connections",
+    signal.SIGCHLD: "",
+}
+_IGNORED = (signal.SIGPIPE, signal.SIGSYS)
+
+OLD_WORKERS_PAUSE = 0.1  # seconds that new workers get to be ready before the old ones stop accepting
+FIRST_PATIENCE = 0.05  # seconds until TERM is sent again; doubled each time
+KILL_PATIENCE = 1.0  # once it has grown beyond this, workers are killed
+RESPAWN_PAUSE = 1.0  # least seconds from one start in a worker's place to the next
+
+
+@dataclass
+class Child:
+    """A worker process."""
+
+    started: float  # time.monotonic()
+    leaving: bool = False  # was told to stop: not to be replaced
+
+
+class Master:
+    """Owns the cycle in force, what outlives it, and the workers. ``run()`` returns the exit code."""
+
+    def __init__(self, cycle: Cycle, command: str, *, daemonized: bool) -> None:
+        """``command`` is the command line that the process title shows."""
+        self._cycle = cycle
+        self._identity = cycle.options.identity
+        self._title = f"{self._identity}: master process {command}"
+        self._daemonized = daemonized
+        self._counter = mmap.mmap(-1, 8)  # shared with the workers: numbers sessions over all reloads
+        self._children: dict[int, Child] = {}
+        self._respawns: list[float] = []  # when to start workers in the place of dead ones
+        self._terminating = False
+        self._quitting = False
+        self._patience = FIRST_PATIENCE
+        self._deadline: float | None = None  # when TERM is sent again
+
+    @property
+    def _log(self) -> Log:
+        return self._cycle.log
+
+    def run(self) -> int:
+        """Serve until told to end and the last worker is gone."""
+        set_title(self._title)
+        _block_signals()
+        self._log.notice("start worker processes")
+        self._start_workers()
+        while self._children or not (self._terminating or self._quitting):
+            info = _next_signal(self._wait_seconds())
+            if info is not None:
+                self._obey(info)
+            self._act_on_time()
+        pidfile.remove(self._cycle.pid_path, self._log)
+        self._log.notice("exit")
+        self._cycle.close()
+        return 0
+
+    # Time
+
+    def _wait_seconds(self) -> float | None:
+        times = [*self._respawns, *([self._deadline] if self._deadline is not None else [])]
+        return max(0.0, min(times) - time.monotonic()) if times else None
+
+    def _act_on_time(self) -> None:
+        now = time.monotonic()
+        if self._deadline is not None and now >= self._deadline:
+            self._press()
+        due = [when for when in self._respawns if when <= now]
+        self._respawns = [when for when in self._respawns if when > now]
+        for _ in due:
+            self._start_worker()
+
+    def _press(self) -> None:
+        """Tell the workers to exit, more firmly each time: nginx waits a good second before KILL."""
+        number = signal.SIGTERM if self._patience <= KILL_PATIENCE else signal.SIGKILL
+        self._tell_workers(number)
+        self._deadline = time.monotonic() + self._patience
+        self._patience *= 2
+
+    # Signals
+
+    def _obey(self, info: signal.struct_siginfo) -> None:
+        number = signal.Signals(info.si_signo)
+        if number == signal.SIGWINCH and not self._daemonized:
+            return  # a terminal that is resized sends it too
+        sender = f" received from {info.si_pid}" if info.si_pid else " received"
+        self._log.notice(f"signal {number} ({number.name}){sender}{_ACTIONS[number]}")
+        if number == signal.SIGCHLD:
+            self._reap()
+        elif number in (signal.SIGTERM, signal.SIGINT):
+            self._terminate()
+        elif number == signal.SIGQUIT:
+            self._quit()
+        elif number == signal.SIGHUP:
+            self._reload()
+        elif number == signal.SIGUSR1:
+            self._reopen_logs()
+        elif number == signal.SIGUSR2:
+            self._log.error("changing binary is not supported yet")
+        elif number == signal.SIGWINCH:
+            self._stop_workers()
+
+    def _terminate(self) -> None:
+        if not self._terminating:
+            self._terminating = True
+            self._respawns.clear()
+            self._press()
+
+    def _quit(self) -> None:
+        if not (self._quitting or self._terminating):
+            self._quitting = True
+            self._stop_workers()
+
+    def _stop_workers(self) -> None:
+        """Gracefully: sessions run to their end."""
+        self._respawns.clear()
+        self._tell_workers(signal.SIGQUIT)
+
+    def _reload(self) -> None:
+        """Put the configuration of now in force. Whatever is wrong with it, the old one stays."""
+        if self._quitting or self._terminating:
+            return
+        self._log.notice("reconfiguring")
+        old = self._cycle
+        try:
+            cycle = Cycle.read(old.options, old.log)
+            try:
+                cycle.bind(old)
+                if cycle.pid_path != old.pid_path:
+                    pidfile.write(cycle.pid_path, f"{os.getpid()}\n")
+            except StartFailed:
+                cycle.abandon(old)
+                raise
+        except (ConfigError, StartFailed) as error:
+            old.log.emerg(str(error))
+            return
+        self._cycle = cycle
+        cycle.replace(old)
+        cycle.log.redirect_stderr()
+        cycle.announce()
+        old_workers = list(self._children)
+        self._respawns.clear()
+        cycle.log.notice("start worker processes")
+        self._start_workers()
+        time.sleep(OLD_WORKERS_PAUSE)
+        self._tell_workers(signal.SIGQUIT, old_workers)
+
+    def _reopen_logs(self) -> None:
+        self._log.notice("reopening logs")
+        self._cycle.reopen_logs()
+        self._tell_workers(signal.SIGUSR1, leave=False)
+
+    def _tell_workers(self, number: int, pids: list[int] | None = None, *, leave: bool = True) -> None:
+        for pid in list(self._children) if pids is None else pids:
+            self._children[pid].leaving |= leave
+            try:
+                os.kill(pid, number)
+            except OSError as error:
+                self._log.alert(f"kill({pid}, {int(number)}) failed", error)
+
+    # Workers
+
+    def _start_workers(self) -> None:
+        for _ in range(self._cycle.workers):
+            self._start_worker()
+
+    def _start_worker(self) -> None:
+        try:
+            pid = os.fork()
+        except OSError as error:
+            self._log.alert('fork() failed while spawning "worker process"', error)
+            self._respawns.append(time.monotonic() + RESPAWN_PAUSE)
+            return
+        if pid == 0:
+            _be_worker(self._cycle, self._counter)
+        self._children[pid] = Child(time.monotonic())
+        self._log.notice(f"start worker process {pid}")
+
+    def _reap(self) -> None:
+        """Take all children that have ended: one SIGCHLD may stand for several."""
+        while self._children:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            child = self._children.pop(pid, None)
+            name = f"{'worker' if child is not None else 'unknown'} process {pid}"
+            if self._report(name, status) and child is not None and not child.leaving:
+                self._respawns.append(max(time.monotonic(), child.started + RESPAWN_PAUSE))
+
+    def _report(self, name: str, status: int) -> bool:
+        """Log how a process ended. Whether it makes sense to start another in its place."""
+        if os.WIFSIGNALED(status):
+            core = " (core dumped)" if os.WCOREDUMP(status) else ""
+            self._log.alert(f"{name} exited on signal {os.WTERMSIG(status)}{core}")
+            return True
+        code = os.WEXITSTATUS(status)
+        self._log.notice(f"{name} exited with code {code}")
+        if code == worker.FATAL:
+            self._log.alert(f"{name} exited with fatal code {code} and cannot be respawned")
+        return code != worker.FATAL
+
+
+def _block_signals() -> None:
+    for number in _IGNORED:
+        signal.signal(number, signal.SIG_IGN)
+    for number in _ACTIONS:
+        signal.signal(number, signal.SIG_DFL)  # whatever the parent ignored: an ignored SIGCHLD hides deaths
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ACTIONS)
+
+
+def _next_signal(seconds: float | None) -> signal.struct_siginfo | None:
+    if seconds is None:
+        return signal.sigwaitinfo(_ACTIONS)
+    return signal.sigtimedwait(_ACTIONS, seconds)
+
+
+def _be_worker(cycle: Cycle, counter: mmap.mmap) -> None:
+    """The rest of a forked process's life; does not return into the master's code."""
+    code = worker.FAILED
+    try:
+        set_title(f"{cycle.options.identity}: worker process")
+        code = worker.run(cycle, counter)
+    finally:
+        os._exit(code)

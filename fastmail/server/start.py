@@ -1,0 +1,103 @@
+"""From a command line to a running proxy, or to the verdict of ``-t``."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import resource
+from collections.abc import Callable
+
+from fastmail.config import ConfigError, Configuration
+from fastmail.logs import Log
+from fastmail.server import StartFailed, built_by, master, pidfile, product, worker
+from fastmail.server.cycle import Cycle, Options, report
+from fastmail.server.title import prepare
+
+
+def start(options: Options, bootstrap: Log, command: str) -> int:
+    """Put the configuration in force and serve; returns the exit code.
+
+    With ``daemon on`` the calling process exits with 0 once the sockets are bound.
+    """
+    try:
+        cycle = Cycle.read(options, bootstrap)
+    except (ConfigError, StartFailed) as error:
+        bootstrap.emerg(str(error))
+        return 1
+    cycle.log.console = bootstrap.console
+    main = cycle.configuration.main
+    try:
+        cycle.bind()
+        _announce(cycle)
+        if main["daemon"]:
+            _daemonize()
+        pidfile.write(cycle.pid_path, f"{os.getpid()}\n")
+    except StartFailed as error:
+        cycle.log.emerg(str(error))
+        return 1
+    except OSError as error:
+        cycle.log.emerg("fork() failed", error)
+        return 1
+    cycle.log.redirect_stderr()
+    cycle.log.console = None
+    prepare()
+    if main["master_process"]:
+        return master.Master(cycle, command, daemonized=main["daemon"]).run()
+    return _run_single(cycle)
+
+
+def check(options: Options, bootstrap: Log, parsed: Callable[[Configuration], None]) -> Configuration | None:
+    """``-t``: do what a start does to find errors, then undo it; ``parsed`` is called between the two halves.
+
+    Leaves log files, and an empty pid file if there was none. None: an error was found and logged.
+    """
+    try:
+        configuration = options.load()
+        report(configuration, bootstrap)
+        parsed(configuration)
+        cycle = Cycle(options, configuration)
+    except (ConfigError, StartFailed) as error:
+        bootstrap.emerg(str(error))
+        return None
+    cycle.log.console = bootstrap.console
+    try:
+        pidfile.write(cycle.pid_path, "")
+        cycle.bind(testing=True)
+    except StartFailed as error:
+        cycle.log.emerg(str(error))
+        return None
+    cycle.warn_limits()
+    cycle.close()
+    return configuration
+
+
+def _announce(cycle: Cycle) -> None:
+    """What a start leaves in the log (nginx's ngx_os_status)."""
+    cycle.announce()
+    system = os.uname()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    cycle.log.notice(product(cycle.options.identity))
+    cycle.log.notice(f"built by {built_by()}")
+    cycle.log.notice(f"OS: {system.sysname} {system.release}")
+    cycle.log.notice(f"getrlimit(RLIMIT_NOFILE): {soft}:{hard}")
+
+
+def _daemonize() -> None:
+    """Go on in the background: the parent exits here. Raises OSError."""
+    if os.fork() > 0:
+        os._exit(0)
+    os.setsid()
+    os.umask(0)
+    null = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1):
+        os.dup2(null, standard)
+    if null > 2:
+        os.close(null)
+
+
+def _run_single(cycle: Cycle) -> int:
+    """``master_process off``: this process is the only worker."""
+    code = worker.run(cycle, mmap.mmap(-1, 8), single=True)
+    pidfile.remove(cycle.pid_path, cycle.log)
+    cycle.close()
+    return code
