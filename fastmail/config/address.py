@@ -105,10 +105,12 @@ def _ports(text: str, listen: bool) -> range:
 
 def _port_alone(text: str) -> range | None:
     """The ports if ``text`` is nothing but numbers; a name like ``mx-1`` is not."""
-    parts = text.partition("-")[::2] if "-" in text else (text,)
-    if all(part.isascii() and part.isdigit() for part in parts):
-        return _ports(text, True)
-    return None
+    try:
+        for part in text.split("-", 1):
+            units.number(part)
+    except ValueError:
+        return None
+    return _ports(text, True)
 
 
 def resolve(host: str) -> list[tuple[int, str]]:
@@ -209,6 +211,8 @@ def parse_networks(text: str) -> list[Network]:
 
 def _cidr(text: str) -> Network | None:
     host, slash, mask = text.partition("/")
+    if slash and not (mask.isascii() and mask.isdigit()):
+        return None
     try:
         numeric: Any = _inet4(host) or host
         address = ipaddress.ip_address(numeric)

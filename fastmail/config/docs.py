@@ -22,8 +22,8 @@ Contexts: `main`, `events`, `mail`, `server` (in `mail`). A value of `mail` hold
 none of its own; what a `server` says of a list (*list*) replaces the whole list of `mail`, while entries on
 the same level add up.
 
-Sizes are bytes, `k` or `m`; times are `ms`, `s`, `m`, `h`, `d`, `w`, in falling order (`1h 30m`), seconds when
-there is no unit.
+Sizes are bytes, `k` or `m`; times are `ms`, `s`, `m`, `h`, `d`, `w`, in falling order (`1h 30m`), seconds
+when there is no unit.
 """
 
 

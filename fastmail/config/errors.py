@@ -6,6 +6,8 @@ import os
 LEVELS = ("stderr", "emerg", "alert", "crit", "error", "warn", "notice", "info", "debug")
 """nginx's log levels; the position in this tuple is nginx's number."""
 
+_LONGEST = 1024
+
 
 class ConfigError(Exception):
     """The configuration cannot be used. ``str()`` is nginx's message, its place in the file included.
@@ -16,6 +18,12 @@ class ConfigError(Exception):
     def __init__(self, message: str, level: str = "emerg") -> None:
         super().__init__(message)
         self.level = level
+
+
+def located(message: str, place: str) -> str:
+    """``MESSAGE in PLACE``; like nginx, no more than 1024 bytes of the message."""
+    data = message.encode("utf-8", "surrogateescape")[:_LONGEST]
+    return f"{data.decode('utf-8', 'surrogateescape')} in {place}"
 
 
 def failed(call: str, error: OSError) -> str:

@@ -18,13 +18,15 @@ _GROUPS = {
         merge_slashes min_delete_depth mirror mirror_request_body modern_browser
         modern_browser_value mp4 mp4_buffer_size mp4_limit_rate mp4_limit_rate_after
         mp4_max_buffer_size mp4_start_key_frame msie_padding msie_refresh ntlm output_buffers
-        override_charset pass port_in_redirect postpone_output preread_buffer_size preread_timeout
+                override_charset pass port_in_redirect post_action postpone_gzipping postpone_output
+        preread_buffer_size preread_timeout
         queue random random_index read_ahead real_ip_header real_ip_recursive recursive_error_pages
         referer_hash_bucket_size referer_hash_max_size request_pool_size reset_timedout_connection
         return rewrite rewrite_log root satisfy secure_link secure_link_md5 secure_link_secret
         send_lowat send_timeout sendfile sendfile_max_chunk server_name_in_redirect
         server_names_hash_bucket_size server_names_hash_max_size server_tokens set slice
-        source_charset split_clients ssi ssi_last_modified ssi_min_file_chunk ssi_silent_errors
+                source_charset split_clients ssi ssi_ignore_recycled_buffers ssi_last_modified
+        ssi_min_file_chunk ssi_silent_errors
         ssi_types ssi_value_length state sticky stub_status sub_filter sub_filter_last_modified
         sub_filter_once sub_filter_types subrequest_output_buffer_size tcp_nodelay tcp_nopush try_files
         types types_hash_bucket_size types_hash_max_size underscores_in_headers
@@ -46,7 +48,8 @@ _GROUPS = {
     "gzip": """_buffers _comp_level _disable _hash _http_version _min_length _no_buffer _proxied _static
         _types _vary _window""",
     "http2": """_body_preread_size _chunk_size _idle_timeout _max_concurrent_pushes
-        _max_concurrent_streams _max_field_size _max_header_size _max_requests _push _push_preload
+                _max_concurrent_streams _pool_size _streams_index_size _max_field_size _max_header_size
+        _max_requests _push _push_preload
         _recv_buffer_size _recv_timeout""",
     "http3": "_hq _max_concurrent_streams _stream_buffer_size",
     "keepalive": "_disable _min_timeout _requests _time _timeout",

@@ -8,7 +8,7 @@ escapes are undone and how long a word may be follows nginx, which reads through
 import re
 from typing import NoReturn
 
-from .errors import ConfigError
+from .errors import ConfigError, located
 
 BUFFER = 4096
 
@@ -50,7 +50,7 @@ class Lexer:
 
     def fail(self, message: str) -> NoReturn:
         """Raise ConfigError for the current line."""
-        raise ConfigError(f"{message} in {self.place}")
+        raise ConfigError(located(message, self.place))
 
     def statement(self) -> tuple[str, list[str]]:
         """What ended the statement, and its words.

@@ -41,8 +41,11 @@ class Parser:
         self._parse(Lexer(data, path), self.main, block=False)
 
     def _read(self, path: str) -> bytes:
-        with open(path, "rb") as file:
-            data = file.read()
+        try:
+            with open(path, "rb") as file:
+                data = file.read()
+        except IsADirectoryError as error:
+            raise ConfigError(failed(f'pread() "{path}"', error), level="crit") from None
         if all(path != known for known, _ in self.files):
             self.files.append((path, data))
         return data

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from .defaults import Defaults
-from .errors import ConfigError, failed
+from .errors import ConfigError, failed, located
 from .lexer import Lexer
 
 Context = Literal["main", "events", "mail", "server"]
@@ -72,7 +72,7 @@ class Statement:
 
     def error(self, message: str) -> ConfigError:
         """An error that names the statement's place."""
-        return ConfigError(f"{message} in {self.lexer.place}")
+        return ConfigError(located(message, self.lexer.place))
 
     def directive_error(self, message: str) -> ConfigError:
         """``"NAME" directive MESSAGE in FILE:LINE``."""
@@ -84,7 +84,7 @@ class Statement:
 
     def warn(self, message: str, level: str = "warn") -> None:
         """Note something that does not stop the configuration from loading."""
-        self.environment.messages.append((level, f"{message} in {self.lexer.place}"))
+        self.environment.messages.append((level, located(message, self.lexer.place)))
 
 
 def online_processors() -> int:
