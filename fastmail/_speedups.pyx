@@ -1,0 +1,42 @@
+# cython: language_level=3
+"""The engine of fastmail: everything that happens per session, compiled as one module.
+
+One file per noun, put together here so that calls inline across files. Read them in this order.
+"""
+
+from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from fastmail.engine.os cimport *
+
+cdef struct Core
+cdef struct Login
+cdef struct AuthConnection
+cdef struct Session
+
+# bytes and encodings
+include "engine/buffers.pyx"
+include "engine/tokens.pyx"
+# time and logs
+include "engine/clock.pyx"
+include "engine/timers.pyx"
+include "engine/log.pyx"
+# the dialogues, without sockets
+include "engine/protocol.pyx"
+include "engine/conf.pyx"
+include "engine/answer.pyx"
+include "engine/login.pyx"
+include "engine/sasl.pyx"
+include "engine/imap.pyx"
+include "engine/auth.pyx"
+include "engine/upstream.pyx"
+include "engine/dialogue.pyx"
+# the sessions
+include "engine/rings.pyx"
+include "engine/core.pyx"
+include "engine/channel.pyx"
+include "engine/session.pyx"
+include "engine/relay.pyx"
+include "engine/authconn.pyx"
+include "engine/loop.pyx"
+include "engine/engine.pyx"

@@ -1,0 +1,233 @@
+# Connections to the auth server. With auth_http_keepalive 0 each carries one request, as nginx's do;
+# otherwise idle ones are kept, the most recently used first.
+
+cdef struct AuthConnection:
+    AuthConnection *next        # idle list or dead list
+    ServerConf *server
+    Session *session            # NULL: idle, or reading a body that nobody wants
+    Buffer request              # what is still to be sent
+    int64_t body                # bytes of the last answer's body still to come
+    Channel channel
+    bint reused                 # has answered before
+    bint answered               # a byte of this answer has come
+    bint idle                   # on the server's idle list
+    bint dead
+
+
+cdef void auth_begin(Core *core, Session *s) noexcept nogil:
+    """Send the session's request over an idle connection, or a new one."""
+    cdef AuthConnection *a = s.server.idle
+    if a != NULL:
+        auth_take_idle(a)
+        a.reused = True
+    else:
+        a = auth_open(core, s)
+        if a == NULL:
+            session_internal_error(core, s)
+            return
+    a.session = s
+    a.answered = False
+    s.auth = a
+    if not put_auth_request(s.login, &a.request):
+        session_internal_error(core, s)
+        return
+    auth_send(core, a, not a.reused)
+    if not a.dead and not a.reused \
+            and not channel_watch(core, &a.channel, a, TAG_AUTH, a.channel.blocked):
+        auth_failed(core, a, b"epoll_ctl() failed", fm_errno())
+
+
+cdef AuthConnection *auth_open(Core *core, Session *s) noexcept nogil:
+    """NULL: it failed and has been logged."""
+    cdef AuthConnection *a
+    if not connections_left(core):
+        session_log_connections(core, s)
+        return NULL
+    a = <AuthConnection *> calloc(1, sizeof(AuthConnection))
+    if a == NULL:
+        return NULL
+    a.server = s.server
+    a.channel.fd = connect_to(core, &s.server.auth_address)
+    if a.channel.fd < 0:
+        log_connect_failed(s, s.server.auth_text, fm_errno())
+        free(a)
+        return NULL
+    core.auth_connections += 1
+    return a
+
+
+cdef void auth_take_idle(AuthConnection *a) noexcept nogil:
+    cdef AuthConnection **at = &a.server.idle
+    while at[0] != a:
+        at = &at[0].next
+    at[0] = a.next
+    a.next = NULL
+    a.idle = False
+    a.server.idle_count -= 1
+
+
+cdef void auth_close(Core *core, AuthConnection *a) noexcept nogil:
+    """May be called twice; the struct goes after the batch of events."""
+    if a.dead:
+        return
+    a.dead = True
+    if a.idle:
+        auth_take_idle(a)
+    if a.session != NULL:
+        a.session.auth = NULL
+        a.session = NULL
+    buffer_free(&a.request)
+    channel_close(core, &a.channel)
+    core.auth_connections -= 1
+    a.next = core.dead_auth
+    core.dead_auth = a
+
+
+cdef inline void auth_drop(Core *core, AuthConnection *a) noexcept nogil:
+    """The session has no use for an answer any more."""
+    auth_close(core, a)
+
+
+cdef void auth_send(Core *core, AuthConnection *a, bint fresh) noexcept nogil:
+    """Send what is left of the request. The answer has its own auth_http_timeout."""
+    cdef Session *s = a.session
+    if not channel_flush(&a.channel, &a.request):
+        # A refusal shows here only because we did not wait for the connection: it is one all the
+        # same, and nginx finds it while reading.
+        auth_lost(core, a, b"recv() failed" if fresh else b"send() failed", fm_errno())
+        return
+    if a.request.end > a.request.start:
+        if not fresh:
+            channel_watch_out(core, &a.channel, a, TAG_AUTH)
+    else:
+        session_deadline(core, s, s.server.auth_timeout)
+
+
+cdef void auth_lost(Core *core, AuthConnection *a, const char *what, int err) noexcept nogil:
+    """The connection broke, or (err 0) the server closed it. A kept one may have been closed just as
+    we sent: if no byte has come back, the request is sent once more, on a new connection."""
+    cdef Session *s = a.session
+    if a.reused and not a.answered:
+        auth_close(core, a)
+        auth_retry(core, s)
+    elif err:
+        auth_failed(core, a, what, err)
+    else:
+        session_internal_error(core, s)
+
+
+cdef void auth_retry(Core *core, Session *s) noexcept nogil:
+    while s.server.idle != NULL:    # those are as old: start afresh
+        auth_close(core, s.server.idle)
+    auth_begin(core, s)
+
+
+cdef void auth_failed(Core *core, AuthConnection *a, const char *what, int err) noexcept nogil:
+    cdef Session *s = a.session
+    session_say(s, LOG_ERR if is_network_error(err) else LOG_ALERT, err, what)
+    session_internal_error(core, s)
+
+
+cdef void auth_timed_out(Core *core, Session *s) noexcept nogil:
+    note_auth_timeout(s)
+    session_internal_error(core, s)
+
+
+cdef void note_auth_timeout(Session *s) noexcept nogil:
+    cdef Buffer text
+    memset(&text, 0, sizeof(text))
+    puts(&text, b"auth http server ")
+    put_span(&text, s.server.auth_text)
+    puts(&text, b" timed out")
+    put(&text, b"\0", 1)
+    if not text.failed:
+        session_say(s, LOG_ERR, ETIMEDOUT, text.data)
+    buffer_free(&text)
+
+
+cdef void auth_event(Core *core, AuthConnection *a, uint32_t events) noexcept nogil:
+    if a.dead:
+        return
+    channel_event(&a.channel, events)
+    if a.session == NULL:
+        auth_read_body(core, a)
+        return
+    if a.channel.readable:
+        auth_read(core, a)
+    if not a.dead and a.session != NULL and a.request.end > a.request.start and not a.channel.blocked:
+        auth_send(core, a, False)
+
+
+cdef void auth_read(Core *core, AuthConnection *a) noexcept nogil:
+    """Read the answer; at its empty line the session goes on."""
+    cdef Session *s = a.session
+    cdef Answer *answer = &s.login.answer
+    cdef AnswerResult result
+    cdef ssize_t n
+    while a.channel.readable:
+        if not buffer_open(&answer.data, ANSWER_MAX + 1):
+            session_internal_error(core, s)
+            return
+        n = channel_recv(&a.channel, answer.data.data + answer.data.end, answer.data.size - answer.data.end)
+        if n == IO_AGAIN:
+            return
+        if n <= 0:
+            auth_lost(core, a, b"recv() failed", fm_errno() if n == IO_ERROR else 0)
+            return
+        a.answered = True
+        buffer_filled(&answer.data, <uint32_t> n)
+        result = answer_feed(answer)
+        if result == ANSWER_MORE:
+            continue
+        if result == ANSWER_DONE:
+            auth_detach(core, a, answer)
+            session_answered(core, s)
+            return
+        session_answer_failed(core, s, result)
+        return
+
+
+cdef void session_answer_failed(Core *core, Session *s, AnswerResult result) noexcept nogil:
+    """Reference 6.2: what makes an answer unusable. nginx logs nothing for one that is too long."""
+    if result == ANSWER_BAD_STATUS:
+        auth_error(s.login, b"sent invalid response")
+    elif result == ANSWER_BAD_HEADER:
+        auth_error(s.login, b"sent invalid header in response")
+    session_internal_error(core, s)
+
+
+cdef void auth_detach(Core *core, AuthConnection *a, const Answer *answer) noexcept nogil:
+    """The answer's header is complete: keep the connection if it can be used again."""
+    cdef int64_t extra = <int64_t> answer.data.end - answer.scan
+    a.session.auth = NULL
+    a.session = NULL
+    if a.server.keepalive == 0 or not answer.persistent or answer.body < extra \
+            or a.request.end > a.request.start or a.channel.hangup:
+        auth_close(core, a)
+        return
+    a.body = answer.body - extra
+    auth_read_body(core, a)
+
+
+cdef void auth_read_body(Core *core, AuthConnection *a) noexcept nogil:
+    """Read a body to its end, unlooked at; then the connection is idle. On an idle connection
+    anything that comes is out of place, its end included."""
+    cdef char waste[1024]
+    cdef ssize_t n
+    while a.channel.readable:
+        n = channel_recv(&a.channel, waste, sizeof(waste))
+        if n == IO_AGAIN:
+            break
+        if n <= 0 or n > a.body:
+            auth_close(core, a)
+            return
+        a.body -= n
+    if a.body or a.idle:
+        return
+    if a.server.idle_count >= a.server.keepalive or core.draining:
+        auth_close(core, a)
+        return
+    a.next = a.server.idle
+    a.server.idle = a
+    a.server.idle_count += 1
+    a.idle = True

@@ -1,0 +1,136 @@
+# A descriptor in the epoll set, edge-triggered: what has been seen of it and not been used up yet.
+# The only place that reads, writes and watches sessions' sockets.
+
+cdef enum:                      # what kind of pointer an epoll event carries, in its low bits
+    TAG_LISTENER = 0
+    TAG_CLIENT = 1
+    TAG_BACKEND = 2
+    TAG_AUTH = 3
+    TAG_ORDERS = 4
+    TAG_MASK = 7
+
+cdef enum:                      # what channel_recv() and channel_send() return besides a count
+    IO_CLOSED = 0
+    IO_AGAIN = -1
+    IO_ERROR = -2               # errno tells
+
+cdef struct Channel:
+    int fd                      # -1: none
+    uint8_t readable            # there may be something to read
+    uint8_t hangup              # the peer has closed or failed: read on until that shows
+    uint8_t blocked             # the last send found no room
+    uint8_t watched             # EPOLLOUT is in the interest set
+
+
+cdef bint channel_watch(Core *core, Channel *c, void *owner, int tag, bint out) noexcept nogil:
+    """Add to the epoll set. EPOLLOUT only when asked for: a socket that can be written would be
+    reported at once, and most never block."""
+    cdef epoll_event event
+    event.events = EPOLLIN | EPOLLRDHUP | EPOLLET | (EPOLLOUT if out else 0)
+    event.data.u64 = <uint64_t> owner | <uint64_t> tag
+    c.watched = out
+    return epoll_ctl(core.epoll, EPOLL_CTL_ADD, c.fd, &event) == 0
+
+
+cdef void channel_watch_out(Core *core, Channel *c, void *owner, int tag) noexcept nogil:
+    """After a send that found no room: be told when there is. Once set it stays: edges only come
+    after a send that blocked."""
+    cdef epoll_event event
+    if c.watched:
+        return
+    event.events = EPOLLIN | EPOLLRDHUP | EPOLLET | EPOLLOUT
+    event.data.u64 = <uint64_t> owner | <uint64_t> tag
+    if epoll_ctl(core.epoll, EPOLL_CTL_MOD, c.fd, &event) == 0:
+        c.watched = True
+
+
+cdef inline void channel_event(Channel *c, uint32_t events) noexcept nogil:
+    if events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR):
+        c.hangup = True
+        c.readable = True
+    elif events & EPOLLIN:
+        c.readable = True
+    if events & (EPOLLOUT | EPOLLHUP | EPOLLERR):
+        c.blocked = False
+
+
+cdef ssize_t channel_recv(Channel *c, char *buf, size_t n) noexcept nogil:
+    """A short read means that the socket is empty: the next byte brings an edge."""
+    cdef ssize_t got
+    while True:
+        got = recv(c.fd, buf, n, 0)
+        if got > 0:
+            if <size_t> got < n and not c.hangup:
+                c.readable = False
+            return got
+        if got == 0:
+            c.readable = False
+            return IO_CLOSED
+        if fm_errno() == EAGAIN:
+            c.readable = False
+            return IO_AGAIN
+        if fm_errno() != EINTR:
+            c.readable = False
+            return IO_ERROR
+
+
+cdef ssize_t channel_send(Channel *c, const char *buf, size_t n) noexcept nogil:
+    """A count below ``n`` means that the socket is full."""
+    cdef ssize_t sent
+    while True:
+        sent = send(c.fd, buf, n, MSG_NOSIGNAL)
+        if sent >= 0:
+            if <size_t> sent < n:
+                c.blocked = True
+            return sent
+        if fm_errno() == EAGAIN:
+            c.blocked = True
+            return IO_AGAIN
+        if fm_errno() != EINTR:
+            return IO_ERROR
+
+
+cdef bint channel_flush(Channel *c, Buffer *b) noexcept nogil:
+    """Send what is pending. False: an error, errno tells. Afterwards either nothing is pending or the
+    channel is blocked."""
+    cdef ssize_t sent
+    while b.end > b.start and not c.blocked:
+        sent = channel_send(c, b.data + b.start, b.end - b.start)
+        if sent == IO_ERROR:
+            return False
+        if sent > 0:
+            b.start += <uint32_t> sent
+    if b.start == b.end and b.data != NULL:
+        buffer_free(b)
+    return True
+
+
+cdef void channel_close(Core *core, Channel *c) noexcept nogil:
+    """May be called twice. Closing takes the descriptor out of the epoll set: nobody else holds it."""
+    if c.fd < 0:
+        return
+    close(c.fd)
+    c.fd = -1
+    core.connections -= 1
+
+
+cdef int connect_to(Core *core, const Address *to) noexcept nogil:
+    """Begin to connect. Returns the descriptor, or -1 with errno."""
+    cdef int err
+    cdef int fd = socket(to.addr.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
+    if fd < 0:
+        return -1
+    if connect(fd, <const sockaddr *> &to.addr, to.size) == 0 or fm_errno() == EINPROGRESS:
+        core.connections += 1
+        return fd
+    err = fm_errno()
+    close(fd)
+    fm_set_errno(err)
+    return -1
+
+
+cdef bint is_network_error(int err) noexcept nogil:
+    """Errors that a peer or the network causes in the ordinary course of things."""
+    return err == ECONNREFUSED or err == ECONNRESET or err == EPIPE or err == ENOTCONN \
+        or err == ETIMEDOUT or err == ENETDOWN or err == ENETUNREACH or err == EHOSTDOWN \
+        or err == EHOSTUNREACH or err == EAGAIN

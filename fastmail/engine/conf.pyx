@@ -1,0 +1,157 @@
+# What the engine knows of the configuration: one ServerConf per `server {}`, filled once from Python
+# and never changed while the worker lives.
+
+cdef enum:                  # mechanisms, as *_auth lists them
+    MECH_PLAIN = 1
+    MECH_LOGIN = 2
+    MECH_CRAM_MD5 = 4
+    MECH_EXTERNAL = 8
+    MECH_APOP = 16
+    MECH_NONE = 32
+
+cdef dict MECHANISMS = {
+    "plain": MECH_PLAIN, "login": MECH_LOGIN, "cram-md5": MECH_CRAM_MD5,
+    "external": MECH_EXTERNAL, "apop": MECH_APOP, "none": MECH_NONE,
+}
+
+# The order in which nginx advertises them, whatever the order in the configuration.
+cdef tuple ADVERTISED = (
+    (MECH_PLAIN, b"PLAIN"), (MECH_LOGIN, b"LOGIN"),
+    (MECH_CRAM_MD5, b"CRAM-MD5"), (MECH_EXTERNAL, b"EXTERNAL"),
+)
+
+cdef struct Address:
+    sockaddr_storage addr
+    socklen_t size
+
+cdef struct ServerConf:
+    Core *core                  # the engine that serves it
+    const Protocol *protocol
+    uint32_t index              # in the order given to Engine()
+    Span server_name
+    Span capability             # complete reply to CAPABILITY, CAPA or EHLO
+    Span methods                # complete reply to POP3's bare AUTH
+    uint32_t auth               # MECH_* bits
+    uint32_t client_buffer      # bytes; the longest command
+    uint32_t proxy_buffer       # bytes; the longest reply while logging in at the backend
+    uint64_t timeout            # milliseconds, as all times here
+    uint64_t proxy_timeout
+    uint64_t greeting_delay
+    uint32_t max_errors
+    bint proxy_pass_error_message
+    bint xclient
+    bint proxy_smtp_auth
+    Log log
+    # the auth server
+    Address auth_address
+    Span auth_text              # numeric address and port, or unix:PATH, for the log
+    Span auth_request_line      # "GET URI HTTP/1.x CRLF Host: … CRLF"
+    Span auth_headers           # the configured auth_http_header lines
+    uint64_t auth_timeout
+    uint32_t keepalive          # idle connections kept; 0: one connection per request
+    bint aiohttp                # Python carries the request
+    AuthConnection *idle        # most recently used first
+    uint32_t idle_count
+
+
+cdef int set_address(Address *a, object family_and_address) except -1:
+    """From ``(family, address)``. ValueError names the address that is not numeric."""
+    family, address = family_and_address
+    cdef sockaddr_in *v4 = <sockaddr_in *> &a.addr
+    cdef sockaddr_in6 *v6 = <sockaddr_in6 *> &a.addr
+    cdef sockaddr_un *local = <sockaddr_un *> &a.addr
+    cdef bytes text
+    memset(a, 0, sizeof(Address))
+    if family == AF_UNIX:
+        text = address if isinstance(address, bytes) else address.encode("utf-8", "surrogateescape")
+        if <size_t> len(text) >= sizeof(local.sun_path):
+            raise ValueError(f"too long path in the unix domain socket {text!r}")
+        local.sun_family = AF_UNIX
+        memcpy(local.sun_path, <char *> text, len(text))
+        a.size = <socklen_t> (offsetof_sun_path() + len(text) + 1)
+        return 0
+    text = address[0].encode("ascii")
+    if family == AF_INET and inet_pton(AF_INET, text, &v4.sin_addr) == 1:
+        v4.sin_family = AF_INET
+        v4.sin_port = htons(address[1])
+        a.size = sizeof(sockaddr_in)
+    elif family == AF_INET6 and inet_pton(AF_INET6, text, &v6.sin6_addr) == 1:
+        v6.sin6_family = AF_INET6
+        v6.sin6_port = htons(address[1])
+        a.size = sizeof(sockaddr_in6)
+    else:
+        raise ValueError(f"not a numeric address: {address!r}")
+    return 0
+
+
+cdef inline size_t offsetof_sun_path() noexcept nogil:
+    return sizeof(sockaddr_un) - 108
+
+
+cdef bytes address_text(object family_and_address):
+    family, address = family_and_address
+    if family == AF_UNIX:
+        text = address if isinstance(address, bytes) else address.encode("utf-8", "surrogateescape")
+        return b"unix:" + text
+    host = f"[{address[0]}]" if family == AF_INET6 else address[0]
+    return f"{host}:{address[1]}".encode("ascii")
+
+
+cdef class Server:
+    """One ``server {}`` of the mail block; see the type stub for the arguments."""
+
+    cdef ServerConf conf
+    cdef list kept              # the bytes that spans in conf point into
+    cdef readonly str protocol
+
+    def __init__(self, *, str protocol, bytes server_name, auth_http, bytes auth_http_host,
+                 bytes auth_http_uri, auth_http_headers=(), uint64_t auth_http_timeout=60_000,
+                 uint32_t auth_http_keepalive=0, str auth_http_transport="engine", auth=("plain",),
+                 capabilities=(), uint32_t client_buffer=4096, uint64_t timeout=60_000,
+                 uint32_t max_errors=5, uint32_t proxy_buffer=4096,
+                 uint64_t proxy_timeout=86_400_000, bint proxy_pass_error_message=False,
+                 bint xclient=True, bint proxy_smtp_auth=False,
+                 uint64_t smtp_greeting_delay=0, log=()):
+        if protocol not in PROTOCOLS:
+            raise ValueError(f'unknown mail protocol "{protocol}"')
+        if auth_http_transport not in ("engine", "aiohttp"):
+            raise ValueError(f'unknown auth_http_transport "{auth_http_transport}"')
+        if not 0 < client_buffer <= BUFFER_MAX or not 0 < proxy_buffer <= BUFFER_MAX:
+            raise OverflowError(f"a buffer must be from 1 to {BUFFER_MAX} bytes")
+        cdef ServerConf *c = &self.conf
+        self.kept = []
+        self.protocol = protocol
+        c.protocol = PROTOCOL_TABLE + <int> PROTOCOLS[protocol]
+        for name in auth:
+            if name not in MECHANISMS:
+                raise ValueError(f'unknown mechanism "{name}"')
+            c.auth |= <uint32_t> MECHANISMS[name]
+        c.server_name = self.keep(server_name)
+        capability, methods = CAPABILITY_TEXTS[protocol](
+            server_name, [bytes(word) for word in capabilities], c.auth)
+        c.capability = self.keep(capability)
+        c.methods = self.keep(methods)
+        c.client_buffer = client_buffer
+        c.proxy_buffer = proxy_buffer
+        c.timeout = timeout
+        c.proxy_timeout = proxy_timeout
+        c.greeting_delay = smtp_greeting_delay
+        c.max_errors = max_errors
+        c.proxy_pass_error_message = proxy_pass_error_message
+        c.xclient = xclient
+        c.proxy_smtp_auth = proxy_smtp_auth
+        log_set(&c.log, log)
+        set_address(&c.auth_address, auth_http)
+        c.auth_text = self.keep(address_text(auth_http))
+        version = b"1.1" if auth_http_keepalive else b"1.0"
+        c.auth_request_line = self.keep(
+            b"GET " + auth_http_uri + b" HTTP/" + version + b"\r\nHost: " + auth_http_host + b"\r\n")
+        c.auth_headers = self.keep(b"".join(
+            bytes(name) + b": " + bytes(value) + b"\r\n" for name, value in auth_http_headers))
+        c.auth_timeout = auth_http_timeout
+        c.keepalive = auth_http_keepalive
+        c.aiohttp = auth_http_transport == "aiohttp"
+
+    cdef Span keep(self, bytes data):
+        self.kept.append(data)
+        return span_of(data, len(data))

@@ -1,0 +1,69 @@
+# The state of one worker's engine, and the structs that it owns. No Python object is reachable
+# from here.
+
+cdef struct Listener:
+    int fd
+    ServerConf *server
+    Span text                   # the printed address
+    bint watched
+
+cdef struct Pipe:
+    Pipe *next
+    int fds[2]
+    uint32_t size               # bytes, as the kernel has granted them
+
+cdef struct Flow:               # one direction of a relay
+    Buffer *pending             # bytes that the receiver had no room for
+    Pipe *pipe                  # while it is bulk: borrowed from the pool
+    uint32_t piped              # bytes in the pipe
+    bint bulk                   # a whole shared buffer came at once: splice from now on
+
+cdef struct Core:
+    int epoll
+    Clock clock
+    Wheel wheel
+    Timer accept_timer          # when listeners are watched again
+    uint64_t *counter           # numbers sessions; shared by the workers
+    uint64_t own_counter
+    Listener *listeners
+    int listener_count
+    bint multi_accept
+    bint exclusive
+    bint draining               # no new sessions; finish with the last
+    bint finished
+    uint32_t stop_ordered       # written by Python
+    uint32_t shutdown_ordered
+    uint32_t worker_connections
+    uint32_t connections        # descriptors counted against worker_connections
+    time_t alerted              # when "worker_connections are not enough" was logged
+    # sessions
+    Session **table             # by slot; NULL: free
+    uint32_t table_size
+    uint32_t *free_slots
+    uint32_t free_count
+    uint32_t generation
+    uint32_t sessions
+    Session *run                # work left over for the next turn
+    Session *run_last
+    Session *dead               # closed, to be freed after the batch of events
+    AuthConnection *dead_auth
+    # what they share
+    Log log
+    LogSink *sinks
+    int sink_count
+    char *shared                # one relay buffer for all
+    Pipe *pipes                 # empty ones
+    uint32_t pipe_count         # in the pool and lent
+    uint32_t pipes_lent
+    Ring events
+    Ring orders
+    # counters
+    uint64_t accepted
+    uint64_t logins
+    uint64_t relaying
+    uint64_t auth_requests
+    uint32_t auth_connections
+
+
+cdef enum:
+    SHARED_SIZE = 64 * 1024

@@ -1,0 +1,237 @@
+# The engine as Python sees it.
+
+cdef class Engine:
+    """Accepts, logs in and relays the sessions of one worker; see the type stub."""
+
+    cdef Core *core
+    cdef list servers           # keeps their ServerConfs alive
+    cdef list texts
+    cdef object counter         # the shared buffer that core.counter points into
+    cdef Py_buffer counter_view
+    cdef bint counter_held
+
+    def __init__(self, listeners, *, uint32_t worker_connections=512, bint multi_accept=False,
+                 bint exclusive=True, connection_counter=None, log=()):
+        cdef Core *core
+        if self.core != NULL:
+            raise RuntimeError("already initialised")
+        self.servers = []
+        self.texts = []
+        self.core = core = <Core *> calloc(1, sizeof(Core))
+        if core == NULL:
+            raise MemoryError
+        core.epoll = epoll_create1(EPOLL_CLOEXEC)
+        if core.epoll < 0:
+            raise OSError(fm_errno(), "epoll_create1() failed")
+        core.clock.pid = getpid()
+        clock_update(&core.clock)
+        wheel_init(&core.wheel, core.clock.now)
+        core.multi_accept = multi_accept
+        core.exclusive = exclusive
+        core.worker_connections = worker_connections
+        core.counter = &core.own_counter
+        core.shared = <char *> malloc(SHARED_SIZE)
+        if core.shared == NULL:
+            raise MemoryError
+        if connection_counter is not None:
+            self.share_counter(connection_counter)
+        ring_open(&core.events, worker_connections * 2)
+        ring_open(&core.orders, worker_connections * 2)
+        self.add_listeners(listeners)
+        self.open_sinks(log)
+        self.watch()
+
+    cdef int share_counter(self, buffer) except -1:
+        PyObject_GetBuffer(buffer, &self.counter_view, PyBUF_WRITABLE)
+        self.counter_held = True
+        if self.counter_view.len < 8:
+            raise ValueError("connection_counter must have 8 bytes")
+        self.core.counter = <uint64_t *> self.counter_view.buf
+        return 0
+
+    cdef int add_listeners(self, listeners) except -1:
+        cdef Core *core = self.core
+        cdef Server server
+        cdef bytes text
+        cdef int i = 0
+        core.listeners = <Listener *> calloc(max(len(listeners), 1), sizeof(Listener))
+        if core.listeners == NULL:
+            raise MemoryError
+        for fd, text, server in listeners:
+            if server.conf.core != NULL and server.conf.core != core:
+                raise ValueError("a Server belongs to one Engine")
+            if server not in self.servers:
+                server.conf.core = core
+                server.conf.index = <uint32_t> len(self.servers)
+                self.servers.append(server)
+            self.texts.append(text)
+            core.listeners[i].fd = fd
+            core.listeners[i].server = &server.conf
+            core.listeners[i].text = span_of(text, len(text))
+            i += 1
+        core.listener_count = i
+        core.connections = <uint32_t> i + 1     # nginx counts its listeners and its channel
+        return 0
+
+    cdef int open_sinks(self, log) except -1:
+        """One sink per descriptor, however many logs name it."""
+        cdef Core *core = self.core
+        cdef Server server
+        log_set(&core.log, log)
+        descriptors = {fd for fd, _ in log}
+        for server in self.servers:
+            for i in range(server.conf.log.count):
+                descriptors.add(server.conf.log.targets[i].fd)
+        core.sinks = <LogSink *> calloc(max(len(descriptors), 1), sizeof(LogSink))
+        if core.sinks == NULL:
+            raise MemoryError
+        for fd in sorted(descriptors):
+            core.sinks[core.sink_count].fd = fd
+            core.sink_count += 1
+        self.bind_log(&core.log)
+        for server in self.servers:
+            self.bind_log(&server.conf.log)
+        return 0
+
+    cdef void bind_log(self, Log *log):
+        cdef int i, j
+        for i in range(log.count):
+            for j in range(self.core.sink_count):
+                if self.core.sinks[j].fd == log.targets[i].fd:
+                    log.targets[i].sink = &self.core.sinks[j]
+
+    cdef int watch(self) except -1:
+        cdef Core *core = self.core
+        cdef epoll_event event
+        cdef int i
+        event.events = EPOLLIN
+        event.data.u64 = TAG_ORDERS
+        if epoll_ctl(core.epoll, EPOLL_CTL_ADD, core.orders.eventfd, &event) < 0:
+            raise OSError(fm_errno(), "epoll_ctl() failed")
+        for i in range(core.listener_count):
+            if not listener_watch(core, &core.listeners[i]):
+                raise OSError(fm_errno(), "epoll_ctl() failed")
+        return 0
+
+    cdef Core *open_core(self) except NULL:
+        if self.core == NULL:
+            raise ValueError("the engine is closed")
+        return self.core
+
+    def run(self):
+        cdef Core *core = self.open_core()
+        with nogil:
+            while turn(core, True):
+                pass
+            post_drained(core)
+
+    def turn(self):
+        cdef Core *core = self.open_core()
+        cdef bint going
+        with nogil:
+            going = turn(core, False)
+            if not going:
+                post_drained(core)
+        return going
+
+    def fileno(self):
+        return self.open_core().epoll
+
+    def event_fileno(self):
+        return self.open_core().events.eventfd
+
+    def events(self):
+        cdef Core *core = self.open_core()
+        cdef Message m
+        cdef list taken = []
+        ring_clear_wakeups(&core.events)
+        while ring_take(&core.events, &m):
+            payload = (m.extra, take_bytes(&m.data)) if m.kind == EVENT_AUTH_ else None
+            taken.append((m.kind, m.handle, payload))
+        return taken
+
+    cdef int order(self, Kind kind, uint64_t handle, uint32_t extra, bytes data) except -1:
+        cdef Core *core = self.open_core()
+        cdef Message m
+        memset(&m, 0, sizeof(m))
+        m.kind = kind
+        m.handle = handle
+        m.extra = extra
+        if not put(&m.data, data, len(data)):
+            raise MemoryError
+        if not ring_put(&core.orders, &m):
+            buffer_free(&m.data)
+            raise BufferError("the engine does not take orders")
+        return 0
+
+    def auth_answered(self, uint64_t handle, bytes header not None):
+        self.order(ORDER_ANSWER, handle, 0, header)
+
+    def auth_failed(self, uint64_t handle, uint32_t reason, bytes message not None=b""):
+        self.order(ORDER_FAILED, handle, reason, message)
+
+    def shutdown(self):
+        cdef Core *core = self.open_core()
+        fm_store_release(&core.shutdown_ordered, 1)
+        ring_wake(&core.orders)
+
+    def stop(self):
+        cdef Core *core = self.open_core()
+        fm_store_release(&core.stop_ordered, 1)
+        ring_wake(&core.orders)
+
+    def stats(self):
+        cdef Core *core = self.open_core()
+        return {
+            "sessions": core.sessions, "relaying": core.relaying, "accepted": core.accepted,
+            "logins": core.logins, "auth_requests": core.auth_requests,
+            "auth_connections": core.auth_connections, "connections": core.connections,
+            "pipes": core.pipe_count, "pipes_lent": core.pipes_lent, "timers": core.wheel.armed,
+        }
+
+    def close(self):
+        cdef Core *core = self.core
+        cdef Server server
+        cdef uint32_t slot
+        cdef int i
+        if core == NULL:
+            return
+        self.core = NULL
+        for slot in range(core.table_size):
+            if core.table[slot] != NULL:
+                session_close(core, core.table[slot])
+        for server in self.servers:
+            while server.conf.idle != NULL:
+                auth_close(core, server.conf.idle)
+            server.conf.core = NULL
+            server.conf.idle_count = 0
+        run_leftovers(core)
+        free_dead(core)
+        while core.pipes != NULL:
+            core.pipes_lent += 1
+            self.close_pipe(core)
+        for i in range(core.sink_count):
+            sink_flush(&core.sinks[i])
+            buffer_free(&core.sinks[i].pending)
+        ring_close(&core.events)
+        ring_close(&core.orders)
+        if core.epoll >= 0:
+            close(core.epoll)
+        free(core.listeners)
+        free(core.sinks)
+        free(core.table)
+        free(core.free_slots)
+        free(core.shared)
+        free(core)
+        if self.counter_held:
+            self.counter_held = False
+            PyBuffer_Release(&self.counter_view)
+
+    cdef void close_pipe(self, Core *core):
+        cdef Pipe *p = core.pipes
+        core.pipes = p.next
+        pipe_discard(core, p)
+
+    def __dealloc__(self):
+        if self.core != NULL:
+            self.close()

@@ -1,0 +1,337 @@
+# IMAP: the client's dialogue (reference 5.4) and the login at the backend (reference 7.2).
+
+cdef enum Imap:                 # parser states
+    IMAP_TAG = 0
+    IMAP_VERB_SPACE
+    IMAP_VERB
+    IMAP_SPACE                  # before an argument
+    IMAP_ATOM
+    IMAP_QUOTED
+    IMAP_QUOTED_ESCAPE
+    IMAP_LITERAL_SIZE
+    IMAP_LITERAL_PLUS
+    IMAP_LITERAL_CLOSED         # after "}"
+    IMAP_LITERAL_CR
+    IMAP_LITERAL
+    IMAP_LITERAL_END            # only a space or the line's end may follow the last byte
+    IMAP_CR
+
+cdef enum ImapVerb:
+    IMAP_NONE = 0
+    IMAP_CAPABILITY
+    IMAP_NOOP
+    IMAP_LOGOUT
+    IMAP_LOGIN
+    IMAP_AUTHENTICATE
+    IMAP_STARTTLS
+
+cdef enum:
+    IMAP_ARGUMENTS = 3
+    IMAP_LINE_MAX = 1000        # a longer LOGIN goes out in literals: RFC 2683 section 3.2.1.5
+
+
+cdef tuple imap_capability(bytes server_name, list capabilities, uint32_t auth):
+    words = capabilities + [b"AUTH=" + name for bit, name in ADVERTISED if auth & <uint32_t> bit]
+    return b"* CAPABILITY" + b"".join(b" " + word for word in words) + b"\r\n", b""
+
+
+cdef void imap_greeting(Login *l) noexcept nogil:
+    puts(&l.output, b"* OK IMAP4 ready\r\n")
+
+
+cdef void imap_reply(Login *l, const char *status) noexcept nogil:
+    if l.tag_size:
+        put(&l.output, l.tag, l.tag_size)
+    else:
+        puts(&l.output, b"* ")
+    puts(&l.output, status)
+    puts(&l.output, b"\r\n")
+
+
+cdef void imap_invalid(Login *l) noexcept nogil:
+    imap_reply(l, b"BAD invalid command")
+
+
+cdef void imap_rejected(Login *l, Span text, Span code) noexcept nogil:
+    put(&l.output, l.tag, l.tag_size)
+    puts(&l.output, b"NO ")
+    put_span(&l.output, text)
+    puts(&l.output, b"\r\n")
+
+
+cdef ImapVerb imap_verb(Span s) noexcept nogil:
+    if span_is_word(s, b"LOGIN"):
+        return IMAP_LOGIN
+    if span_is_word(s, b"CAPABILITY"):
+        return IMAP_CAPABILITY
+    if span_is_word(s, b"AUTHENTICATE"):
+        return IMAP_AUTHENTICATE
+    if span_is_word(s, b"NOOP"):
+        return IMAP_NOOP
+    if span_is_word(s, b"LOGOUT"):
+        return IMAP_LOGOUT
+    if span_is_word(s, b"STARTTLS"):
+        return IMAP_STARTTLS
+    return IMAP_NONE
+
+
+cdef inline bint imap_tag_byte(char c) noexcept nogil:
+    return 97 <= c <= 122 or 65 <= c <= 90 or 48 <= c <= 57 or c == 45 or c == 46 or c == 95
+
+
+cdef void argument_end(Login *l, uint32_t end) noexcept nogil:
+    l.argument[l.arguments].start = l.mark
+    l.argument[l.arguments].size = end - l.mark
+    l.arguments += 1
+
+
+cdef Parsed imap_error(Login *l) noexcept nogil:
+    return imap_skipped(l, syntax_error(l))
+
+
+cdef Parsed imap_skipped(Login *l, Parsed parsed) noexcept nogil:
+    """A bad line that announced a non-synchronising literal: the literal cannot be told from
+    commands, so the session ends after the reply."""
+    cdef char *p = l.input.data + l.input.start
+    cdef uint32_t end = l.scan
+    if parsed != PARSE_INVALID:
+        return parsed
+    end -= 1
+    if end and p[end - 1] == 13:
+        end -= 1
+    if end >= 2 and p[end - 1] == 125 and p[end - 2] == 43:
+        return PARSE_FATAL
+    return PARSE_INVALID
+
+
+cdef Parsed imap_parse(Login *l) noexcept nogil:
+    """Tokenise up to the command's end, or to a literal that waits for its go-ahead."""
+    cdef char *p = l.input.data + l.input.start
+    cdef uint32_t n = buffer_used(&l.input)
+    cdef Parsed parsed
+    if l.skipping:
+        return imap_skipped(l, skip_line(l))
+    if l.scan == 0:
+        l.tag_size = 0
+        l.parse = IMAP_TAG
+    while l.scan < n:
+        if l.parse <= IMAP_VERB:
+            parsed = imap_parse_verb(l, p, p[l.scan])
+        elif l.parse == IMAP_LITERAL:
+            parsed = imap_take_literal(l, n)
+            if parsed == PARSE_MORE:
+                continue
+        elif l.parse >= IMAP_LITERAL_SIZE:
+            parsed = imap_parse_literal(l, p[l.scan])
+        else:
+            parsed = imap_parse_argument(l, p[l.scan])
+        if parsed != PARSE_MORE:
+            return parsed
+        if l.skipping:
+            return PARSE_MORE
+    return PARSE_MORE
+
+
+cdef Parsed imap_parse_verb(Login *l, char *p, char c) noexcept nogil:
+    """The tag and the verb. As in all of these: one byte a call, PARSE_MORE to go on."""
+    l.scan += 1
+    if l.parse == IMAP_TAG:
+        if c == 32:
+            l.tag_size = <uint8_t> l.scan
+            memcpy(l.tag, p, l.scan)
+            l.parse = IMAP_VERB_SPACE
+        elif l.scan > TAG_MAX or not imap_tag_byte(c):
+            return imap_error(l)
+        return PARSE_MORE
+    if 97 <= c <= 122 or 65 <= c <= 90:
+        if l.parse == IMAP_VERB_SPACE:
+            l.mark = l.scan - 1
+            l.parse = IMAP_VERB
+        return PARSE_MORE
+    if l.parse == IMAP_VERB_SPACE:
+        return PARSE_MORE if c == 32 else imap_error(l)
+    if c != 32 and c != 13 and c != 10:
+        return imap_error(l)
+    l.verb = <uint8_t> imap_verb(span_of(p + l.mark, l.scan - 1 - l.mark))
+    if l.verb == IMAP_NONE:
+        return imap_error(l)
+    return imap_separator(l, c)
+
+
+cdef Parsed imap_separator(Login *l, char c) noexcept nogil:
+    """A space or a line's end, after a verb or an argument."""
+    if c == 10:
+        return PARSE_COMMAND
+    l.parse = IMAP_CR if c == 13 else IMAP_SPACE
+    return PARSE_MORE
+
+
+cdef Parsed imap_parse_argument(Login *l, char c) noexcept nogil:
+    """Atoms and quoted strings. A quoted string ends at its quote, and also at the line's end."""
+    l.scan += 1
+    if l.parse == IMAP_QUOTED_ESCAPE and c != 13 and c != 10:
+        l.parse = IMAP_QUOTED
+        return PARSE_MORE
+    if l.parse == IMAP_ATOM:
+        if c != 32 and c != 13 and c != 10:
+            return PARSE_MORE
+        argument_end(l, l.scan - 1)
+        return imap_separator(l, c)
+    if l.parse == IMAP_QUOTED or l.parse == IMAP_QUOTED_ESCAPE:
+        if c == 92:
+            l.argument[l.arguments].escaped = True
+            l.parse = IMAP_QUOTED_ESCAPE
+        elif c == 34:
+            argument_end(l, l.scan - 1)
+            l.parse = IMAP_SPACE
+        elif c == 13 or c == 10:
+            argument_end(l, l.scan - 1)
+            return imap_separator(l, c)
+        return PARSE_MORE
+    if c == 32 or c == 13 or c == 10:
+        return imap_separator(l, c)
+    if l.arguments == IMAP_ARGUMENTS:
+        return imap_error(l)
+    l.argument[l.arguments].escaped = False
+    l.mark = l.scan - 1
+    l.parse = IMAP_ATOM
+    if c == 34:
+        l.mark = l.scan
+        l.parse = IMAP_QUOTED
+    elif c == 123:
+        l.literal = 0
+        l.literal_plus = False
+        l.parse = IMAP_LITERAL_SIZE
+    return PARSE_MORE
+
+
+cdef Parsed imap_parse_literal(Login *l, char c) noexcept nogil:
+    """The announcement ``{N}`` or ``{N+}`` with its line end, and what follows the last byte."""
+    l.scan += 1
+    if l.parse == IMAP_LITERAL_SIZE and 48 <= c <= 57:
+        if l.literal > <uint64_t> 1 << 59:  # ten times that would overflow
+            return imap_error(l)
+        l.literal = l.literal * 10 + <uint64_t> (c - 48)
+        return PARSE_MORE
+    if l.parse == IMAP_LITERAL_SIZE and c == 43:
+        l.literal_plus = True
+        l.parse = IMAP_LITERAL_PLUS
+        return PARSE_MORE
+    if l.parse <= IMAP_LITERAL_PLUS and c == 125:
+        l.parse = IMAP_LITERAL_CLOSED
+        return PARSE_MORE
+    if l.parse == IMAP_LITERAL_CLOSED and c == 13:
+        l.parse = IMAP_LITERAL_CR
+        return PARSE_MORE
+    if (l.parse == IMAP_LITERAL_CLOSED or l.parse == IMAP_LITERAL_CR) and c == 10:
+        l.mark = l.scan
+        l.parse = IMAP_LITERAL
+        if l.literal == 0:
+            argument_end(l, l.scan)
+            l.parse = IMAP_LITERAL_END
+        return PARSE_MORE if l.literal_plus else PARSE_LITERAL
+    if l.parse == IMAP_LITERAL_END and (c == 32 or c == 13 or c == 10):
+        return imap_separator(l, c)
+    if l.parse == IMAP_CR and c == 10:
+        return PARSE_COMMAND
+    return imap_error(l)
+
+
+cdef Parsed imap_take_literal(Login *l, uint32_t n) noexcept nogil:
+    """Take what has come of the literal's bytes."""
+    cdef uint64_t here = n - l.scan
+    if here > l.literal:
+        here = l.literal
+    l.scan += <uint32_t> here
+    l.literal -= here
+    if l.literal == 0:
+        argument_end(l, l.scan)
+        l.parse = IMAP_LITERAL_END
+    return PARSE_MORE
+
+
+cdef Action imap_command(Login *l) noexcept nogil:
+    if l.verb == IMAP_LOGIN:
+        if l.arguments != 2 or l.argument[0].size == 0:
+            return ACT_INVALID
+        credentials_wipe(l)
+        keep_argument(l, 0, &l.login)
+        keep_argument(l, 1, &l.password)
+        l.password_known = True
+        return attempt(l, METHOD_PLAIN)
+    if l.verb == IMAP_AUTHENTICATE:
+        return sasl_start(l, l.arguments)
+    if l.verb == IMAP_CAPABILITY:
+        put_span(&l.output, l.server.capability)
+    elif l.verb == IMAP_STARTTLS:
+        return ACT_INVALID
+    elif l.verb == IMAP_LOGOUT:
+        puts(&l.output, b"* BYE\r\n")
+    imap_reply(l, b"OK completed")
+    return ACT_CLOSE if l.verb == IMAP_LOGOUT else ACT_NEXT
+
+
+# --- the backend ---------------------------------------------------------------------------------
+
+cdef enum ImapUpstream:
+    IMAP_UP_GREETING = 0
+    IMAP_UP_USER                # LOGIN with a literal was sent, a "+" is due
+    IMAP_UP_PASSWORD
+    IMAP_UP_LOGIN               # the tagged reply is due
+
+
+cdef void put_literal(Buffer *out, Buffer *what) noexcept nogil:
+    puts(out, b"{")
+    put_number(out, buffer_used(what))
+    puts(out, b"}\r\n")
+
+
+cdef UpstreamStep imap_send_login(Login *l) noexcept nogil:
+    """In one line whenever the values and the line length allow it: it saves two round trips. In
+    synchronising literals otherwise, which every server takes (RFC 3501 section 6.2.3)."""
+    cdef Span login = buffer_span(&l.login)
+    cdef Span password = buffer_span(&l.password)
+    put(&l.order, l.tag, l.tag_size)
+    puts(&l.order, b"LOGIN ")
+    if login.size + password.size < IMAP_LINE_MAX and imap_quotable(login) and imap_quotable(password):
+        put_imap_quoted(&l.order, login)
+        puts(&l.order, b" ")
+        put_imap_quoted(&l.order, password)
+        puts(&l.order, b"\r\n")
+        if buffer_used(&l.order) <= IMAP_LINE_MAX:
+            credentials_wipe(l)
+            l.upstream = IMAP_UP_LOGIN
+            return UP_NEXT
+        buffer_free(&l.order)
+        put(&l.order, l.tag, l.tag_size)
+        puts(&l.order, b"LOGIN ")
+    put_literal(&l.order, &l.login)
+    l.upstream = IMAP_UP_USER
+    return UP_NEXT
+
+
+cdef UpstreamStep imap_upstream(Login *l, Span line) noexcept nogil:
+    if l.upstream == IMAP_UP_GREETING:
+        if line.size < 4 or memcmp(line.data, b"* OK", 4) != 0:
+            return UP_REJECTED
+        return imap_send_login(l)
+    if l.upstream == IMAP_UP_LOGIN:
+        if line.size >= 2 and memcmp(line.data, b"* ", 2) == 0:
+            return UP_SKIP
+        if line.size < <size_t> l.tag_size + 2 or memcmp(line.data, l.tag, l.tag_size) != 0 \
+                or memcmp(line.data + l.tag_size, b"OK", 2) != 0:
+            return UP_REJECTED
+        return UP_ACCEPTED
+    if line.size < 1 or line.data[0] != 43:
+        return UP_REJECTED
+    if l.upstream == IMAP_UP_USER:
+        put_span(&l.order, buffer_span(&l.login))
+        puts(&l.order, b" ")
+        put_literal(&l.order, &l.password)
+        l.upstream = IMAP_UP_PASSWORD
+        return UP_NEXT
+    put_span(&l.order, buffer_span(&l.password))
+    puts(&l.order, b"\r\n")
+    credentials_wipe(l)
+    l.upstream = IMAP_UP_LOGIN
+    return UP_NEXT

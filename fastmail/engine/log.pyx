@@ -1,0 +1,139 @@
+# Log lines, in nginx's format: formatted here, gathered per descriptor, and written once per turn
+# of the loop. Reopening is dup2() onto the same descriptor, so that nothing here has to know of it.
+
+cdef enum:
+    LOG_ALERT = 2
+    LOG_CRIT = 3
+    LOG_ERR = 4
+    LOG_NOTICE = 6
+    LOG_INFO = 7
+
+cdef enum:
+    LOG_LINE_MAX = 2048         # bytes with the newline; nginx cuts there too
+    LOG_TARGETS_MAX = 8         # of one level
+    LOG_PENDING_MAX = 64 * 1024
+
+cdef struct LogSink:            # one per descriptor
+    int fd
+    Buffer pending
+
+cdef struct LogTarget:
+    int fd
+    int level
+    LogSink *sink
+
+cdef struct Log:
+    int level                   # the most talkative target's
+    int count
+    LogTarget targets[LOG_TARGETS_MAX]
+
+cdef struct Line:
+    uint32_t size
+    char text[LOG_LINE_MAX]
+
+cdef const char **LEVELS = [
+    b"", b"emerg", b"alert", b"crit", b"error", b"warn", b"notice", b"info", b"debug"]
+
+
+cdef int log_set(Log *log, targets) except -1:
+    log.count = 0
+    log.level = -1
+    for fd, level in targets:
+        if log.count == LOG_TARGETS_MAX:
+            raise ValueError(f"more than {LOG_TARGETS_MAX} log targets")
+        log.targets[log.count].fd = fd
+        log.targets[log.count].level = level
+        log.targets[log.count].sink = NULL
+        log.level = max(log.level, level)
+        log.count += 1
+    return 0
+
+
+cdef void line_put(Line *line, const char *data, size_t n) noexcept nogil:
+    """Append, cut at the limit; one byte stays free for the newline."""
+    cdef size_t room = LOG_LINE_MAX - 1 - line.size
+    if n > room:
+        n = room
+    if n:
+        memcpy(line.text + line.size, data, n)
+        line.size += <uint32_t> n
+
+
+cdef inline void line_puts(Line *line, const char *text) noexcept nogil:
+    line_put(line, text, strlen(text))
+
+
+cdef void line_number(Line *line, uint64_t n, int width) noexcept nogil:
+    cdef char digits[20]
+    cdef int i = 20
+    while True:
+        i -= 1
+        width -= 1
+        digits[i] = <char> (48 + n % 10)
+        n //= 10
+        if n == 0 and width <= 0:
+            break
+    line_put(line, digits + i, 20 - i)
+
+
+cdef void line_quoted(Line *line, const char *text, Span value) noexcept nogil:
+    line_puts(line, text)
+    line_put(line, b'"', 1)
+    line_put(line, value.data, value.size)
+    line_put(line, b'"', 1)
+
+
+cdef void line_error(Line *line, int err) noexcept nogil:
+    """`` (111: Connection refused)``"""
+    cdef char text[128]
+    if err == 0:
+        return
+    line_puts(line, b" (")
+    line_number(line, <uint64_t> err, 0)
+    line_puts(line, b": ")
+    line_puts(line, strerror_r(err, text, sizeof(text)))
+    line_puts(line, b")")
+
+
+cdef void line_begin(Line *line, Clock *clock, int level, uint64_t number) noexcept nogil:
+    """``DATE [LEVEL] PID#0: *NUMBER ``"""
+    line.size = 0
+    line_put(line, clock_text(clock), 19)
+    line_puts(line, b" [")
+    line_puts(line, LEVELS[level])
+    line_puts(line, b"] ")
+    line_number(line, <uint64_t> clock.pid, 0)
+    line_puts(line, b"#0: ")
+    if number:
+        line_put(line, b"*", 1)
+        line_number(line, number, 0)
+        line_put(line, b" ", 1)
+
+
+cdef void line_write(Line *line, const Log *log, int level) noexcept nogil:
+    """Hand the finished line to every target that wants its level."""
+    cdef int i
+    cdef LogSink *sink
+    line.text[line.size] = 10
+    line.size += 1
+    for i in range(log.count):
+        sink = log.targets[i].sink
+        if sink == NULL or log.targets[i].level < level:
+            continue
+        if buffer_used(&sink.pending) + line.size > LOG_PENDING_MAX:
+            sink_flush(sink)
+        put(&sink.pending, line.text, line.size)
+
+
+cdef void sink_flush(LogSink *sink) noexcept nogil:
+    """Write what is pending. What the file does not take is lost, as it is with nginx."""
+    cdef ssize_t n
+    cdef Buffer *b = &sink.pending
+    while b.end > b.start:
+        n = write(sink.fd, b.data + b.start, b.end - b.start)
+        if n < 0:
+            if fm_errno() == EINTR:
+                continue
+            break
+        b.start += <uint32_t> n
+    b.start = b.end = 0

@@ -1,0 +1,296 @@
+# A client's login, from its greeting to the first relayed byte: all state that a session needs before
+# the relay and gives back when the relay starts. Sans-I/O: input is filled and output is sent by the
+# session in production and by Dialogue in the tests; the code in between is the same.
+
+cdef enum:
+    ARGUMENTS_MAX = 11          # of an SMTP command; IMAP and POP3 have 3
+    TAG_MAX = 32                # of an IMAP tag, without its space
+    OUTPUT_HIGH = 16 * 1024     # replies gathered before they must be sent
+
+cdef enum Method:               # as Auth-Method names it
+    METHOD_PLAIN
+    METHOD_APOP
+    METHOD_CRAM_MD5
+    METHOD_EXTERNAL
+    METHOD_NONE
+
+cdef struct Argument:
+    uint32_t start              # from the first byte of the command
+    uint32_t size
+    bint escaped                # a quoted string in which backslashes are still to be taken out
+
+ctypedef void (*Note)(void *owner, int level, int err, const char *text, Span quoted,
+                      const char *tail) noexcept nogil
+
+cdef struct Login:
+    ServerConf *server
+    void *owner                 # who made it: what note() is called with
+    Note note                   # writes a log line in the session's name
+    const char *action          # what an error was met "while" doing (reference 12.2)
+    char client[INET6_ADDRSTRLEN]   # Client-IP
+    Buffer input                # at most client_buffer bytes; the command begins at input.start
+    Buffer output               # replies not sent yet
+    # the command being read
+    uint8_t parse               # state of the protocol's parser
+    uint8_t verb
+    bint skipping               # after a syntax error: skip to the line's end
+    uint32_t scan               # bytes of the command looked at
+    uint32_t mark               # where the current token began
+    uint64_t literal            # bytes of an IMAP literal still to come
+    bint literal_plus           # the literal being announced is non-synchronising
+    uint8_t arguments
+    Argument argument[ARGUMENTS_MAX]
+    uint8_t tag_size            # with its space; 0: no usable tag
+    char tag[TAG_MAX + 1]
+    # the dialogue
+    uint8_t state               # the protocol's own
+    uint8_t sasl                # which response we are waiting for
+    uint32_t errors
+    # credentials
+    Method method
+    Buffer login
+    Buffer password
+    bint password_known         # an empty password is one
+    Buffer salt
+    uint32_t attempt
+    # SMTP
+    bint esmtp
+    Buffer helo
+    Buffer mail_from
+    Buffer rcpt_to
+    # the auth server's answer
+    Answer answer
+    uint64_t wait               # milliseconds before the reply, or before asking again
+    # the login at the backend
+    uint8_t upstream
+    Address upstream_address
+    Buffer upstream_text
+    bint upstream_known         # the log names it
+    Buffer order                # bytes for the backend
+    Buffer reply                # bytes from it; at most proxy_buffer
+    uint32_t line               # where the line being judged begins, from reply.start
+    uint32_t reply_scan         # bytes from reply.start looked at for a line end
+    const char *own_reply       # the client gets this instead of the backend's last reply
+
+
+cdef Login *login_new(ServerConf *server, void *owner, Note note) noexcept nogil:
+    """NULL: no memory."""
+    cdef Login *l = <Login *> calloc(1, sizeof(Login))
+    if l != NULL:
+        l.server = server
+        l.owner = owner
+        l.note = note
+    return l
+
+
+cdef void login_free(Login *l) noexcept nogil:
+    """Wipe and free everything."""
+    if l == NULL:
+        return
+    buffer_free(&l.input)
+    buffer_free(&l.output)
+    credentials_wipe(l)
+    buffer_free(&l.login)
+    buffer_free(&l.salt)
+    buffer_free(&l.helo)
+    buffer_free(&l.mail_from)
+    buffer_free(&l.rcpt_to)
+    buffer_free(&l.answer.data)
+    buffer_free(&l.upstream_text)
+    buffer_free(&l.order)
+    buffer_free(&l.reply)
+    explicit_bzero(l, sizeof(Login))
+    free(l)
+
+
+cdef void credentials_wipe(Login *l) noexcept nogil:
+    """Before a new attempt: nothing of an earlier one may be sent with it (CVE-2025-53859, and the
+    stale password before EXTERNAL). The login stays, for the log, until a new one is given."""
+    buffer_free(&l.password)
+    l.password_known = False
+
+
+cdef inline void note(Login *l, int level, const char *text) noexcept nogil:
+    l.note(l.owner, level, 0, text, span_of(NULL, 0), NULL)
+
+
+cdef inline void note_quoted(Login *l, int level, const char *text, Span quoted) noexcept nogil:
+    l.note(l.owner, level, 0, text, quoted, NULL)
+
+
+cdef Span argument(Login *l, int i) noexcept nogil:
+    """The i-th argument as it stands in the command, escapes and all."""
+    return span_of(l.input.data + l.input.start + l.argument[i].start, l.argument[i].size)
+
+
+cdef bint keep_argument(Login *l, int i, Buffer *into) noexcept nogil:
+    """Copy the i-th argument, escapes taken out."""
+    cdef Span s = argument(l, i)
+    cdef size_t at = 0, run = 0
+    buffer_free(into)
+    if not l.argument[i].escaped:
+        return put_span(into, s)
+    while at < s.size:
+        if s.data[at] == 92 and at + 1 < s.size:
+            put(into, s.data + run, at - run)
+            run = at + 1
+            at += 1
+        at += 1
+    return put(into, s.data + run, s.size - run)
+
+
+cdef Action attempt(Login *l, Method method) noexcept nogil:
+    """Credentials are complete. False memory is no login: an incomplete copy ends the session."""
+    if l.login.failed or l.password.failed:
+        puts(&l.output, l.server.protocol.internal_error)
+        return ACT_CLOSE
+    l.method = method
+    l.attempt += 1
+    return ACT_AUTH
+
+
+cdef void command_done(Login *l) noexcept nogil:
+    """Drop the command that has been dealt with and be ready for the next."""
+    buffer_consume(&l.input, l.scan)
+    l.scan = l.mark = 0
+    l.parse = 0
+    l.arguments = 0
+    l.skipping = False
+    l.literal_plus = False
+
+
+cdef Parsed syntax_error(Login *l) noexcept nogil:
+    """The byte before l.scan is wrong: skip to the line's end (which it may be)."""
+    l.scan -= 1
+    l.skipping = True
+    return skip_line(l)
+
+
+cdef Parsed skip_line(Login *l) noexcept nogil:
+    """After a syntax error: the line is answered once, when its end has come."""
+    cdef char *p = l.input.data + l.input.start
+    cdef uint32_t n = buffer_used(&l.input)
+    cdef char *found = <char *> memchr(p + l.scan, 10, n - l.scan) if l.scan < n else NULL
+    if found == NULL:
+        l.scan = n
+        return PARSE_MORE
+    l.scan = <uint32_t> (found - p) + 1
+    return PARSE_INVALID
+
+
+cdef Parsed parse_response(Login *l) noexcept nogil:
+    """A SASL response line. CR LF and LF end it; a CR elsewhere is a syntax error."""
+    cdef char *p = l.input.data + l.input.start
+    cdef uint32_t n = buffer_used(&l.input)
+    cdef char *found
+    cdef uint32_t size, i
+    if l.scan >= n:
+        return PARSE_MORE
+    found = <char *> memchr(p + l.scan, 10, n - l.scan)
+    if found == NULL:
+        l.scan = n
+        return PARSE_MORE
+    size = <uint32_t> (found - p)
+    l.scan = size + 1
+    if size and p[size - 1] == 13:
+        size -= 1
+    if size and memchr(p, 13, size) != NULL:
+        return PARSE_INVALID
+    l.argument[0].start = 0
+    l.argument[0].size = size
+    for i in range(size):
+        if p[i] == 32:
+            l.argument[0].size = i
+            break
+    return PARSE_COMMAND
+
+
+cdef Action too_long(Login *l) noexcept nogil:
+    """nginx logs the whole buffer; we stop before the arguments, which may be a password."""
+    cdef Span seen = buffer_span(&l.input)
+    cdef size_t i
+    cdef int spaces = l.server.protocol.words_logged
+    cdef const char *tail = NULL
+    if l.sasl:
+        seen.size = 0
+    for i in range(seen.size):
+        if seen.data[i] == 32:
+            spaces -= 1
+            if spaces == 0:
+                seen.size = i
+                tail = b" (arguments not shown)"
+                break
+    l.note(l.owner, LOG_INFO, 0, b"client sent too long command ", seen, tail)
+    l.server.protocol.invalid(l)
+    return ACT_CLOSE
+
+
+cdef Action count_error(Login *l) noexcept nogil:
+    """Answer a syntax error; the one that reaches max_errors is answered like any other."""
+    l.server.protocol.invalid(l)
+    l.errors += 1
+    if l.errors >= l.server.max_errors:
+        note(l, LOG_INFO, b"client sent too many invalid commands")
+        return ACT_CLOSE
+    return ACT_NEXT
+
+
+cdef Action login_command(Login *l) noexcept nogil:
+    """One command or SASL response, if it is complete."""
+    cdef Parsed parsed
+    cdef Action action
+    if l.input.end == l.input.start:
+        return ACT_READ
+    if l.sasl:
+        parsed = parse_response(l)
+    else:
+        parsed = l.server.protocol.parse(l)
+    if parsed == PARSE_LITERAL:
+        puts(&l.output, b"+ OK\r\n")
+        return ACT_NEXT
+    if parsed == PARSE_MORE:
+        if buffer_used(&l.input) >= l.server.client_buffer:
+            return too_long(l)
+        return ACT_READ
+    if parsed == PARSE_COMMAND:
+        if l.sasl:
+            action = sasl_response(l, argument(l, 0))
+        else:
+            action = l.server.protocol.command(l)
+        if action == ACT_INVALID:
+            l.server.protocol.invalid(l)
+            action = ACT_NEXT
+    else:
+        l.sasl = SASL_NONE
+        action = count_error(l)
+        if parsed == PARSE_FATAL:
+            action = ACT_CLOSE
+    command_done(l)
+    return action
+
+
+cdef Action login_run(Login *l) noexcept nogil:
+    """Deal with all that has arrived: a loop, so that pipelining costs no stack."""
+    cdef Action action
+    while True:
+        if buffer_used(&l.output) > OUTPUT_HIGH:
+            return ACT_FLUSH
+        action = login_command(l)
+        if l.output.failed:
+            return ACT_CLOSE
+        if action != ACT_NEXT:
+            return action
+
+
+cdef uint32_t login_room(Login *l) noexcept nogil:
+    """Bytes that may be written at input.end; 0: no memory. The block is taken on first use."""
+    if not buffer_open(&l.input, l.server.client_buffer):
+        return 0
+    buffer_compact(&l.input)
+    return l.server.client_buffer - l.input.end
+
+
+cdef void login_rest(Login *l) noexcept nogil:
+    """Nothing is pending: an idle client holds no block."""
+    if l.input.data != NULL and l.input.start == l.input.end:
+        buffer_free(&l.input)

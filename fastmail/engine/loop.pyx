@@ -1,0 +1,239 @@
+# The loop: epoll dispatch, accept, limits, the orders from Python.
+
+cdef enum:
+    EVENTS_MAX = 512            # of one epoll_wait()
+    ACCEPTS_MAX = 64            # of one turn, with multi_accept
+    ACCEPT_PAUSE = 500          # milliseconds without accepting when descriptors have run out
+
+
+# --- limits --------------------------------------------------------------------------------------
+
+cdef inline bint connections_left(Core *core) noexcept nogil:
+    return core.connections < core.worker_connections
+
+
+cdef void line_connections(Core *core, Line *line) noexcept nogil:
+    line_number(line, core.worker_connections, 0)
+    line_puts(line, b" worker_connections are not enough")
+
+
+cdef void log_connections(Core *core) noexcept nogil:
+    """At most once a second: a flood must not fill the disk."""
+    cdef Line line
+    if core.alerted == core.clock.second or core.log.level < LOG_ALERT:
+        return
+    core.alerted = core.clock.second
+    line_begin(&line, &core.clock, LOG_ALERT, 0)
+    line_connections(core, &line)
+    line_write(&line, &core.log, LOG_ALERT)
+
+
+cdef void session_log_connections(Core *core, Session *s) noexcept nogil:
+    cdef Line line
+    line.size = 0
+    line_connections(core, &line)
+    line.text[line.size] = 0
+    session_say(s, LOG_ALERT, 0, line.text)
+
+
+# --- accept --------------------------------------------------------------------------------------
+
+cdef bint listener_watch(Core *core, Listener *listener) noexcept nogil:
+    cdef epoll_event event
+    event.events = EPOLLIN | (<uint32_t> EPOLLEXCLUSIVE if core.exclusive else 0)
+    event.data.u64 = <uint64_t> listener | TAG_LISTENER
+    listener.watched = epoll_ctl(core.epoll, EPOLL_CTL_ADD, listener.fd, &event) == 0
+    return listener.watched
+
+
+cdef void listeners_unwatch(Core *core) noexcept nogil:
+    """Others hold these descriptors too: closing ours would leave them in our epoll set."""
+    cdef epoll_event event
+    cdef int i
+    for i in range(core.listener_count):
+        if core.listeners[i].watched:
+            epoll_ctl(core.epoll, EPOLL_CTL_DEL, core.listeners[i].fd, &event)
+            core.listeners[i].watched = False
+
+
+cdef void listeners_resume(Core *core) noexcept nogil:
+    cdef int i
+    for i in range(core.listener_count):
+        if not core.listeners[i].watched and not core.draining:
+            listener_watch(core, &core.listeners[i])
+
+
+cdef void accept_failed(Core *core, int err) noexcept nogil:
+    cdef Line line
+    cdef int level = LOG_CRIT if err == EMFILE or err == ENFILE else LOG_ALERT
+    if core.log.level >= level:
+        line_begin(&line, &core.clock, level, 0)
+        line_puts(&line, b"accept4() failed")
+        line_error(&line, err)
+        line_write(&line, &core.log, level)
+    listeners_unwatch(core)
+    timer_start(&core.wheel, &core.accept_timer, core.clock.now + ACCEPT_PAUSE)
+
+
+cdef void accept_from(Core *core, Listener *listener) noexcept nogil:
+    """One connection a turn (or a batch, with multi_accept): what waits shows again at once."""
+    cdef sockaddr_storage peer
+    cdef socklen_t size
+    cdef int fd, i
+    cdef Session *s
+    for i in range(ACCEPTS_MAX if core.multi_accept else 1):
+        if not listener.watched:
+            return
+        size = sizeof(peer)
+        memset(&peer, 0, sizeof(peer))
+        fd = accept4(listener.fd, <sockaddr *> &peer, &size, SOCK_NONBLOCK | SOCK_CLOEXEC)
+        if fd < 0:
+            if fm_errno() == EAGAIN:
+                return
+            if fm_errno() != ECONNABORTED and fm_errno() != EINTR:
+                accept_failed(core, fm_errno())
+                return
+            continue
+        if not connections_left(core):
+            log_connections(core)
+            close(fd)
+            continue
+        s = session_new(core, listener, fd, &peer)
+        if s == NULL:
+            close(fd)
+            continue
+        session_begin(core, s)
+
+
+# --- orders from Python --------------------------------------------------------------------------
+
+cdef void take_orders(Core *core) noexcept nogil:
+    cdef Message m
+    cdef Session *s
+    ring_clear_wakeups(&core.orders)
+    while ring_take(&core.orders, &m):
+        s = session_find(core, m.handle)
+        if s != NULL and s.phase == PHASE_AUTH and s.server.aiohttp:
+            if m.kind == ORDER_ANSWER:
+                order_answer(core, s, &m)
+            else:
+                order_failed(core, s, &m)
+        buffer_free(&m.data)
+
+
+cdef void order_answer(Core *core, Session *s, Message *m) noexcept nogil:
+    """An answer that aiohttp has fetched: read by the same parser, judged by the same rules."""
+    cdef Answer *a = &s.login.answer
+    cdef AnswerResult result
+    a.data = m.data
+    memset(&m.data, 0, sizeof(Buffer))
+    result = answer_feed(a)
+    if result == ANSWER_DONE:
+        session_answered(core, s)
+    else:
+        session_answer_failed(core, s, result)
+
+
+cdef void order_failed(Core *core, Session *s, Message *m) noexcept nogil:
+    if m.extra == AUTH_TIMED_OUT_:
+        note_auth_timeout(s)
+    elif m.data.end > m.data.start:
+        put(&m.data, b"\0", 1)
+        if not m.data.failed:
+            session_say(s, LOG_ERR, 0, m.data.data + m.data.start)
+    session_internal_error(core, s)
+
+
+# --- a turn --------------------------------------------------------------------------------------
+
+cdef void dispatch(Core *core, const epoll_event *event) noexcept nogil:
+    cdef uint64_t tag = event.data.u64 & TAG_MASK
+    cdef void *owner = <void *> (event.data.u64 & ~<uint64_t> TAG_MASK)
+    if tag == TAG_CLIENT:
+        session_event(core, <Session *> owner, True, event.events)
+    elif tag == TAG_BACKEND:
+        session_event(core, <Session *> owner, False, event.events)
+    elif tag == TAG_AUTH:
+        auth_event(core, <AuthConnection *> owner, event.events)
+    elif tag == TAG_LISTENER:
+        accept_from(core, <Listener *> owner)
+    else:
+        take_orders(core)
+
+
+cdef void timer_fired(void *context, Timer *t) noexcept nogil:
+    cdef Core *core = <Core *> context
+    if t == &core.accept_timer:
+        listeners_resume(core)
+    else:
+        session_expired(core, <Session *> t)
+
+
+cdef void run_leftovers(Core *core) noexcept nogil:
+    """Each session on the run list once; what is put there meanwhile waits for the next turn."""
+    cdef Session *s = core.run
+    cdef Session *following
+    core.run = core.run_last = NULL
+    while s != NULL:
+        following = s.next
+        s.queued = False
+        if s.phase == PHASE_DEAD:
+            s.next = core.dead
+            core.dead = s
+        else:
+            session_serve(core, s)
+        s = following
+
+
+cdef void free_dead(Core *core) noexcept nogil:
+    """After the batch: no event of it can name them any more."""
+    cdef Session *s
+    cdef AuthConnection *a
+    while core.dead != NULL:
+        s = core.dead
+        core.dead = s.next
+        free(s)
+    while core.dead_auth != NULL:
+        a = core.dead_auth
+        core.dead_auth = a.next
+        free(a)
+
+
+cdef bint turn(Core *core, bint wait) noexcept nogil:
+    """Wait for events (or only look), deal with them. False: finished."""
+    cdef epoll_event[EVENTS_MAX] events
+    cdef int n, i, timeout = 0
+    if wait and core.run == NULL:
+        timeout = wheel_wait(&core.wheel, core.clock.now)
+    n = epoll_wait(core.epoll, events, EVENTS_MAX, timeout)
+    clock_update(&core.clock)
+    if fm_load_acquire(&core.stop_ordered):
+        core.finished = True
+        return False
+    for i in range(n):
+        dispatch(core, &events[i])
+    if core.run != NULL:
+        run_leftovers(core)
+    wheel_advance(&core.wheel, core.clock.now, core, timer_fired)
+    free_dead(core)
+    if fm_load_acquire(&core.shutdown_ordered) and not core.draining:
+        begin_draining(core)
+    for i in range(core.sink_count):
+        if core.sinks[i].pending.end:
+            sink_flush(&core.sinks[i])
+    if core.draining and core.sessions == 0:
+        core.finished = True
+    return not core.finished
+
+
+cdef void begin_draining(Core *core) noexcept nogil:
+    """Sessions go on in every phase; nobody new comes in (reference 11.4)."""
+    core.draining = True
+    listeners_unwatch(core)
+
+
+cdef void post_drained(Core *core) noexcept nogil:
+    cdef Message m
+    memset(&m, 0, sizeof(m))
+    m.kind = EVENT_DRAINED_
+    ring_put(&core.events, &m)

@@ -1,0 +1,49 @@
+# What makes a protocol: the functions that the login driver (login.pyx), the auth judgement
+# (auth.pyx) and the backend login (upstream.pyx) call, one row each in PROTOCOL_TABLE.
+
+cdef enum Parsed:
+    PARSE_MORE                  # the command is not complete
+    PARSE_COMMAND
+    PARSE_INVALID               # a syntax error, skipped up to its line end; it counts for max_errors
+    PARSE_FATAL                 # a syntax error that must end the session
+    PARSE_LITERAL               # IMAP: the client waits for a go-ahead
+
+cdef enum Action:
+    ACT_READ                    # nothing to do without more input
+    ACT_NEXT                    # go on with the next command
+    ACT_INVALID                 # answer "invalid command", uncounted, then go on
+    ACT_AUTH                    # credentials are complete: ask the auth server
+    ACT_CLOSE                   # send what is in output, then close
+    ACT_FLUSH                   # send what is in output before anything else is parsed
+
+cdef enum UpstreamStep:
+    UP_MORE                     # wait for the backend (after sending what is in order)
+    UP_NEXT                     # this reply is dealt with: look at the next
+    UP_SKIP                     # this line belongs to a reply that is not complete
+    UP_ACCEPTED
+    UP_REJECTED                 # a negative or unexpected reply
+    UP_ERROR                    # we cannot go on; logged by who found it
+
+cdef struct Protocol:
+    const char *name
+    const char *challenge       # what comes before a SASL challenge
+    const char *internal_error  # complete line
+    int words_logged            # of a command that is too long: what comes before its arguments
+    bint client_host            # the auth server is told the client's host name
+    bint needs_password         # to log in at the backend
+    bint empty_status_is_ok     # an empty Auth-Status is not taken for a failure
+    void (*greeting)(Login *l) noexcept nogil
+    void (*early_talker)(Login *l) noexcept nogil   # NULL: the greeting is never held back
+    Parsed (*parse)(Login *l) noexcept nogil
+    Action (*command)(Login *l) noexcept nogil
+    void (*invalid)(Login *l) noexcept nogil
+    void (*rejected)(Login *l, Span text, Span code) noexcept nogil
+    UpstreamStep (*upstream)(Login *l, Span line) noexcept nogil
+
+cdef Protocol[3] PROTOCOL_TABLE
+PROTOCOL_TABLE[0] = Protocol(
+    b"imap", b"+ ", b"* BAD internal server error\r\n", 2, False, True, False,
+    imap_greeting, NULL, imap_parse, imap_command, imap_invalid, imap_rejected, imap_upstream)
+
+cdef dict PROTOCOLS = {"imap": 0}
+cdef dict CAPABILITY_TEXTS = {"imap": imap_capability}

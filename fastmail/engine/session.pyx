@@ -1,0 +1,558 @@
+# A session: a client, later its backend, and between them first a Login and then the relay. A plain
+# struct; what is needed before the relay only is in Login and given back when the relay starts.
+
+cdef enum Phase:
+    PHASE_DELAY = 0             # SMTP: the greeting is held back
+    PHASE_COMMANDS              # before credentials
+    PHASE_AUTH                  # the auth server has been asked
+    PHASE_PAUSE                 # Auth-Wait before a rejection is sent
+    PHASE_AGAIN                 # Auth-Wait before asking again
+    PHASE_LOGIN                 # connecting to the backend and logging in there
+    PHASE_RELAY
+    PHASE_CLOSING               # what is in output goes out, then the session ends
+    PHASE_DEAD                  # closed; the struct is freed after this batch of events
+
+cdef enum:
+    READS_PER_TURN = 16         # of one session, before the others get their turn
+
+cdef struct Session:
+    Timer timer                 # first: a fired Timer * is its Session *
+    uint64_t deadline           # milliseconds on the engine's clock; 0: none
+    Session *next               # on the run list or on the dead list
+    ServerConf *server
+    Listener *listener
+    Login *login                # NULL once the relay has started
+    AuthConnection *auth
+    char *identity              # login and upstream, for the log, once login is NULL
+    uint32_t identity_login     # bytes of it that are the login
+    uint32_t identity_upstream
+    uint64_t number
+    uint32_t slot
+    uint32_t generation
+    Channel client
+    Channel backend
+    Flow up                     # client to backend
+    Flow down
+    uint8_t phase
+    uint8_t queued              # is on the run list
+    uint8_t family              # the client's address
+    uint16_t port
+    uint8_t address[16]
+
+
+# --- log -----------------------------------------------------------------------------------------
+
+cdef void session_address(const Session *s, char *text) noexcept nogil:
+    """The client's numeric address; ``text`` has INET6_ADDRSTRLEN bytes."""
+    if s.family == AF_UNIX:
+        memcpy(text, <const char *> b"unix:", 6)
+    elif inet_ntop(s.family, s.address, text, INET6_ADDRSTRLEN) == NULL:
+        text[0] = 0
+
+
+cdef void session_log(Session *s, int level, int err, const char *text, Span quoted, const char *tail,
+                      const char *action) noexcept nogil:
+    """One line in the session's name (reference 12.1)."""
+    cdef Line line
+    cdef char address[INET6_ADDRSTRLEN]
+    cdef Login *l = s.login
+    if level > s.server.log.level:
+        return
+    line_begin(&line, &s.server.core.clock, level, s.number)
+    if quoted.data != NULL:
+        line_quoted(&line, text, quoted)
+    else:
+        line_puts(&line, text)
+    if tail != NULL:
+        line_puts(&line, tail)
+    line_error(&line, err)
+    if action != NULL:
+        line_puts(&line, b" while ")
+        line_puts(&line, action)
+    session_address(s, address)
+    line_puts(&line, b", client: ")
+    line_puts(&line, address)
+    line_puts(&line, b", server: ")
+    line_put(&line, s.listener.text.data, s.listener.text.size)
+    if l == NULL:
+        session_log_identity(&line, span_of(s.identity, s.identity_login),
+                             span_of(s.identity + s.identity_login, s.identity_upstream))
+    else:
+        session_log_identity(&line, buffer_span(&l.login),
+                             buffer_span(&l.upstream_text) if l.upstream_known else span_of(NULL, 0))
+    line_write(&line, &s.server.log, level)
+
+
+cdef void session_log_identity(Line *line, Span login, Span upstream) noexcept nogil:
+    if login.size:
+        line_quoted(line, b", login: ", login)
+    if upstream.size:
+        line_puts(line, b", upstream: ")
+        line_put(line, upstream.data, upstream.size)
+
+
+cdef void session_note(void *owner, int level, int err, const char *text, Span quoted,
+                       const char *tail) noexcept nogil:
+    """Login.note: what the dialogues have to say, with what is being done."""
+    cdef Session *s = <Session *> owner
+    session_log(s, level, err, text, quoted, tail, s.login.action)
+
+
+cdef inline void session_say(Session *s, int level, int err, const char *text) noexcept nogil:
+    session_log(s, level, err, text, span_of(NULL, 0), NULL, s.login.action if s.login != NULL else NULL)
+
+
+cdef void log_connected(Core *core, Session *s) noexcept nogil:
+    cdef Line line
+    cdef char address[INET6_ADDRSTRLEN]
+    if s.server.log.level < LOG_INFO:
+        return
+    line_begin(&line, &core.clock, LOG_INFO, s.number)
+    line_puts(&line, b"client ")
+    session_address(s, address)
+    if s.family == AF_INET6:
+        line_puts(&line, b"[")
+    line_puts(&line, address)
+    if s.family == AF_INET6:
+        line_puts(&line, b"]")
+    if s.family != AF_UNIX:
+        line_puts(&line, b":")
+        line_number(&line, s.port, 0)
+    line_puts(&line, b" connected to ")
+    line_put(&line, s.listener.text.data, s.listener.text.size)
+    line_write(&line, &s.server.log, LOG_INFO)
+
+
+# --- life ----------------------------------------------------------------------------------------
+
+cdef bint slot_take(Core *core, Session *s) noexcept nogil:
+    """A place in the table, so that Python can name the session by a handle."""
+    cdef uint32_t size, i
+    cdef Session **table
+    cdef uint32_t *slots
+    if core.free_count == 0:
+        size = core.table_size * 2 if core.table_size else 256
+        table = <Session **> realloc(core.table, size * sizeof(Session *))
+        if table == NULL:
+            return False
+        core.table = table
+        slots = <uint32_t *> realloc(core.free_slots, size * sizeof(uint32_t))
+        if slots == NULL:
+            return False
+        core.free_slots = slots
+        for i in range(core.table_size, size):
+            core.table[i] = NULL
+            core.free_slots[core.free_count] = i
+            core.free_count += 1
+        core.table_size = size
+    core.free_count -= 1
+    s.slot = core.free_slots[core.free_count]
+    core.table[s.slot] = s
+    core.generation += 1
+    s.generation = core.generation
+    return True
+
+
+cdef inline uint64_t session_handle(const Session *s) noexcept nogil:
+    return <uint64_t> s.generation << 32 | s.slot
+
+
+cdef Session *session_find(Core *core, uint64_t handle) noexcept nogil:
+    """NULL: that session has ended."""
+    cdef uint32_t slot = <uint32_t> handle
+    cdef Session *s = core.table[slot] if slot < core.table_size else NULL
+    return s if s != NULL and s.generation == handle >> 32 else NULL
+
+
+cdef Session *session_new(Core *core, Listener *listener, int fd, const sockaddr_storage *peer) noexcept nogil:
+    """NULL: no memory; the descriptor is still the caller's."""
+    cdef Session *s = <Session *> calloc(1, sizeof(Session))
+    if s == NULL:
+        return NULL
+    s.login = login_new(listener.server, s, session_note)
+    if s.login == NULL or not slot_take(core, s):
+        login_free(s.login)
+        free(s)
+        return NULL
+    answer_reset(&s.login.answer)
+    s.listener = listener
+    s.server = listener.server
+    s.client.fd = fd
+    s.backend.fd = -1
+    s.number = fm_fetch_add(core.counter, 1) + 1
+    s.family = <uint8_t> peer.ss_family
+    if peer.ss_family == AF_INET:
+        memcpy(s.address, &(<sockaddr_in *> peer).sin_addr, 4)
+        s.port = ntohs((<sockaddr_in *> peer).sin_port)
+    elif peer.ss_family == AF_INET6:
+        memcpy(s.address, &(<sockaddr_in6 *> peer).sin6_addr, 16)
+        s.port = ntohs((<sockaddr_in6 *> peer).sin6_port)
+    else:
+        s.family = AF_UNIX
+    session_address(s, s.login.client)
+    core.sessions += 1
+    core.connections += 1
+    core.accepted += 1
+    return s
+
+
+cdef void session_close(Core *core, Session *s) noexcept nogil:
+    """Give everything back. May be called twice; the struct itself goes after the batch."""
+    if s.phase == PHASE_DEAD:
+        return
+    if s.phase == PHASE_RELAY:
+        core.relaying -= 1
+    s.phase = PHASE_DEAD
+    timer_stop(&core.wheel, &s.timer)
+    channel_close(core, &s.client)
+    channel_close(core, &s.backend)
+    if s.auth != NULL:
+        auth_drop(core, s.auth)
+    flow_free(core, &s.up)
+    flow_free(core, &s.down)
+    login_free(s.login)
+    s.login = NULL
+    free(s.identity)
+    s.identity = NULL
+    core.table[s.slot] = NULL
+    core.free_slots[core.free_count] = s.slot
+    core.free_count += 1
+    core.sessions -= 1
+    if not s.queued:
+        s.next = core.dead
+        core.dead = s
+
+
+cdef void session_later(Core *core, Session *s) noexcept nogil:
+    """Serve it again in the next turn."""
+    if s.queued or s.phase == PHASE_DEAD:
+        return
+    s.queued = True
+    s.next = NULL
+    if core.run == NULL:
+        core.run = s
+    else:
+        core.run_last.next = s
+    core.run_last = s
+
+
+cdef inline void session_deadline(Core *core, Session *s, uint64_t milliseconds) noexcept nogil:
+    s.deadline = core.clock.now + milliseconds
+    timer_start(&core.wheel, &s.timer, s.deadline)
+
+
+# --- before the relay ----------------------------------------------------------------------------
+
+cdef void session_begin(Core *core, Session *s) noexcept nogil:
+    """A new connection."""
+    log_connected(core, s)
+    s.login.action = b"sending client greeting line"
+    if s.server.greeting_delay and s.server.protocol.early_talker != NULL:
+        s.phase = PHASE_DELAY
+        s.login.action = b"in delay pipelining state"
+        session_deadline(core, s, s.server.greeting_delay)
+    else:
+        session_greet(core, s)
+    if s.phase != PHASE_DEAD and not channel_watch(core, &s.client, s, TAG_CLIENT, s.client.blocked):
+        session_close(core, s)
+
+
+cdef void session_greet(Core *core, Session *s) noexcept nogil:
+    s.phase = PHASE_COMMANDS
+    session_deadline(core, s, s.server.timeout)
+    s.server.protocol.greeting(s.login)
+    if session_flush(core, s):
+        s.login.action = b"in auth state"
+
+
+cdef bint session_flush(Core *core, Session *s) noexcept nogil:
+    """Send what is in output. False: not all went, or the session has been closed."""
+    cdef Login *l = s.login
+    if l.output.failed:
+        session_close(core, s)
+        return False
+    if l.output.end == l.output.start:
+        return True
+    if not channel_flush(&s.client, &l.output):
+        session_failed(core, s, b"send() failed", fm_errno(), True)
+        return False
+    if not s.client.blocked:
+        return True
+    channel_watch_out(core, &s.client, s, TAG_CLIENT)
+    return False
+
+
+cdef void session_failed(Core *core, Session *s, const char *what, int err, bint client) noexcept nogil:
+    """An error on the client's socket ends the session; one on the backend's is our internal error."""
+    if client:
+        session_say(s, LOG_INFO if is_network_error(err) else LOG_ALERT, err, what)
+        session_close(core, s)
+    else:
+        session_say(s, LOG_ERR if is_network_error(err) else LOG_ALERT, err, what)
+        session_internal_error(core, s)
+
+
+cdef void session_internal_error(Core *core, Session *s) noexcept nogil:
+    puts(&s.login.output, s.server.protocol.internal_error)
+    session_finish(core, s)
+
+
+cdef void session_finish(Core *core, Session *s) noexcept nogil:
+    """Send what is in output, then close."""
+    s.phase = PHASE_CLOSING
+    channel_close(core, &s.backend)
+    if s.auth != NULL:
+        auth_drop(core, s.auth)
+    session_deadline(core, s, s.server.timeout)
+    if session_flush(core, s):
+        session_close(core, s)
+
+
+cdef void session_commands(Core *core, Session *s) noexcept nogil:
+    """Read and answer commands until there is nothing to read, or credentials are complete."""
+    cdef Login *l = s.login
+    cdef Action action
+    cdef int reads = 0
+    while True:
+        if not session_flush(core, s):
+            return
+        l.action = b"in auth state"
+        action = login_run(l)
+        if action == ACT_FLUSH:
+            continue
+        if action == ACT_CLOSE:
+            session_finish(core, s)
+            return
+        if not session_flush(core, s):
+            if s.phase != PHASE_DEAD and action == ACT_AUTH:
+                session_ask(core, s)
+            return
+        if action == ACT_AUTH:
+            session_ask(core, s)
+            return
+        if not s.client.readable:
+            login_rest(l)
+            return
+        if reads == READS_PER_TURN:
+            session_later(core, s)
+            return
+        reads += 1
+        if not session_read_client(core, s):
+            return
+
+
+cdef bint session_read_client(Core *core, Session *s) noexcept nogil:
+    """Fill the command buffer. False: nothing came, or the session is over."""
+    cdef Login *l = s.login
+    cdef uint32_t room = login_room(l)
+    cdef ssize_t n
+    if room == 0:
+        session_close(core, s)
+        return False
+    n = channel_recv(&s.client, l.input.data + l.input.end, room)
+    if n > 0:
+        buffer_filled(&l.input, <uint32_t> n)
+        return True
+    if n == IO_AGAIN:
+        login_rest(l)
+    elif n == IO_CLOSED:
+        session_close(core, s)
+    else:
+        session_failed(core, s, b"recv() failed", fm_errno(), True)
+    return False
+
+
+cdef void session_early_talker(Core *core, Session *s) noexcept nogil:
+    """Input before the delayed greeting (smtp_greeting_delay)."""
+    if not s.client.readable or not session_read_client(core, s):
+        return
+    s.server.protocol.early_talker(s.login)
+    session_finish(core, s)
+
+
+cdef void session_ask(Core *core, Session *s) noexcept nogil:
+    """Hand the credentials to the auth server."""
+    s.phase = PHASE_AUTH
+    s.login.action = b"in http auth state"
+    answer_reset(&s.login.answer)
+    core.auth_requests += 1
+    session_deadline(core, s, s.server.auth_timeout)
+    if s.server.aiohttp:
+        session_ask_python(core, s)
+    else:
+        auth_begin(core, s)
+
+
+cdef void session_ask_python(Core *core, Session *s) noexcept nogil:
+    cdef Message m
+    memset(&m, 0, sizeof(m))
+    m.kind = EVENT_AUTH_
+    m.extra = s.server.index
+    m.handle = session_handle(s)
+    if put_auth_request(s.login, &m.data) and ring_put(&core.events, &m):
+        return
+    buffer_free(&m.data)
+    session_say(s, LOG_ALERT, 0, b"no room for an auth request")
+    session_internal_error(core, s)
+
+
+cdef void session_answered(Core *core, Session *s) noexcept nogil:
+    """The auth server's answer is complete in login.answer."""
+    cdef Login *l = s.login
+    cdef Outcome outcome = auth_judge(l)
+    answer_reset(&l.answer)
+    if outcome == OUTCOME_PROXY:
+        session_connect(core, s)
+    elif outcome == OUTCOME_ERROR:
+        session_internal_error(core, s)
+    elif outcome == OUTCOME_AGAIN:
+        s.phase = PHASE_AGAIN
+        session_deadline(core, s, l.wait)
+    elif l.wait:
+        s.phase = PHASE_PAUSE
+        session_deadline(core, s, l.wait)
+    else:
+        session_finish(core, s)
+
+
+cdef void session_connect(Core *core, Session *s) noexcept nogil:
+    """Connect to the backend that the auth server has named."""
+    cdef Login *l = s.login
+    cdef int err
+    l.action = b"connecting to upstream"
+    l.upstream_known = True
+    s.phase = PHASE_LOGIN
+    upstream_start(l)
+    session_deadline(core, s, s.server.timeout)
+    if not connections_left(core):
+        session_log_connections(core, s)
+        session_internal_error(core, s)
+        return
+    s.backend.fd = connect_to(core, &l.upstream_address)
+    if s.backend.fd < 0:
+        err = fm_errno()
+        log_connect_failed(s, buffer_span(&l.upstream_text), err)
+        session_internal_error(core, s)
+        return
+    if not channel_watch(core, &s.backend, s, TAG_BACKEND, False):
+        session_failed(core, s, b"epoll_ctl() failed", fm_errno(), False)
+
+
+cdef void log_connect_failed(Session *s, Span to, int err) noexcept nogil:
+    """``connect() to X failed``: error for what a network does, crit for the rest."""
+    cdef Buffer text
+    memset(&text, 0, sizeof(text))
+    puts(&text, b"connect() to ")
+    put_span(&text, to)
+    puts(&text, b" failed")
+    put(&text, b"\0", 1)
+    if not text.failed:
+        session_say(s, LOG_ERR if is_network_error(err) else LOG_CRIT, err, text.data)
+    buffer_free(&text)
+
+
+cdef void session_login(Core *core, Session *s) noexcept nogil:
+    """Carry on the login at the backend with whatever has come."""
+    cdef Login *l = s.login
+    cdef uint32_t room
+    cdef ssize_t n
+    cdef UpstreamStep step
+    if not session_send_order(core, s):
+        return
+    while s.backend.readable:
+        l.action = b"reading response from upstream"
+        room = upstream_room(l)
+        n = channel_recv(&s.backend, l.reply.data + l.reply.end, room) if room else <ssize_t> IO_CLOSED
+        if n == IO_AGAIN:
+            return
+        if n == IO_ERROR:
+            session_failed(core, s, b"recv() failed", fm_errno(), False)
+            return
+        if n == IO_CLOSED:
+            session_internal_error(core, s)
+            return
+        buffer_filled(&l.reply, <uint32_t> n)
+        step = upstream_run(l)
+        if step == UP_ACCEPTED:
+            relay_start(core, s)
+            return
+        if step != UP_MORE:
+            session_finish(core, s)
+            return
+        if not session_send_order(core, s):
+            return
+
+
+cdef bint session_send_order(Core *core, Session *s) noexcept nogil:
+    """What the backend login has to say. False: the session is over."""
+    cdef Login *l = s.login
+    if l.order.end == l.order.start:
+        return True
+    if not channel_flush(&s.backend, &l.order):
+        session_failed(core, s, b"send() failed", fm_errno(), False)
+        return False
+    if s.backend.blocked:
+        channel_watch_out(core, &s.backend, s, TAG_BACKEND)
+    return True
+
+
+# --- events --------------------------------------------------------------------------------------
+
+cdef void session_serve(Core *core, Session *s) noexcept nogil:
+    """Something may have changed: do what can be done now."""
+    if s.phase == PHASE_RELAY:
+        relay_serve(core, s)
+    elif s.phase == PHASE_COMMANDS:
+        session_commands(core, s)
+    elif s.phase == PHASE_LOGIN:
+        session_login(core, s)
+    elif s.phase == PHASE_CLOSING:
+        if session_flush(core, s):
+            session_close(core, s)
+    elif s.phase == PHASE_DELAY:
+        session_early_talker(core, s)
+    elif s.phase == PHASE_AUTH:
+        # A prompt that did not go out whole; commands wait until the auth server has answered.
+        session_flush(core, s)
+
+
+cdef void session_event(Core *core, Session *s, bint client, uint32_t events) noexcept nogil:
+    if s.phase == PHASE_DEAD:
+        return
+    if client:
+        channel_event(&s.client, events)
+        if s.phase == PHASE_RELAY:
+            # nginx renews proxy_timeout on the client's events only (reference 7.6).
+            s.deadline = core.clock.now + s.server.proxy_timeout
+        elif s.phase != PHASE_COMMANDS and s.phase != PHASE_DELAY and not events & EPOLLOUT:
+            return
+    else:
+        channel_event(&s.backend, events)
+    session_serve(core, s)
+
+
+cdef void session_expired(Core *core, Session *s) noexcept nogil:
+    cdef const char *action = b"proxying"
+    if s.deadline > core.clock.now:
+        timer_start(&core.wheel, &s.timer, s.deadline)
+        return
+    if s.phase == PHASE_DELAY:
+        session_greet(core, s)
+        if s.phase == PHASE_COMMANDS:
+            session_commands(core, s)
+    elif s.phase == PHASE_AUTH:
+        auth_timed_out(core, s)
+    elif s.phase == PHASE_PAUSE:
+        s.phase = PHASE_COMMANDS
+        session_deadline(core, s, s.server.timeout)
+        session_commands(core, s)
+    elif s.phase == PHASE_AGAIN:
+        session_ask(core, s)
+    elif s.phase == PHASE_LOGIN:
+        session_say(s, LOG_INFO, ETIMEDOUT, b"upstream timed out")
+        session_internal_error(core, s)
+    else:
+        if s.login != NULL:
+            action = s.login.action
+        session_log(s, LOG_INFO, ETIMEDOUT, b"client timed out", span_of(NULL, 0), NULL, action)
+        session_close(core, s)

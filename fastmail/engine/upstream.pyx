@@ -1,0 +1,91 @@
+# The login at the backend, whatever the protocol: frames its replies, has them judged one by one, and
+# ends in "accepted" (the relay starts) or "rejected". The dialogues are in imap.pyx and its siblings.
+#
+# Replies are taken line by line, so that the outcome does not depend on how they were cut into
+# packets; nginx judges whatever has arrived when it ends in CR LF.
+
+
+cdef void upstream_start(Login *l) noexcept nogil:
+    buffer_free(&l.reply)
+    buffer_free(&l.order)
+    l.upstream = 0
+    l.line = l.reply_scan = 0
+
+
+cdef uint32_t upstream_room(Login *l) noexcept nogil:
+    """Bytes that may be written at reply.end; 0: no memory."""
+    if not buffer_open(&l.reply, l.server.proxy_buffer):
+        return 0
+    buffer_compact(&l.reply)
+    return l.server.proxy_buffer - l.reply.end
+
+
+cdef bint upstream_line(Login *l, Span *line) noexcept nogil:
+    """The next complete line from reply.start + l.line, without its CR LF."""
+    cdef char *p = l.reply.data + l.reply.start
+    cdef uint32_t n = buffer_used(&l.reply)
+    cdef char *lf
+    while l.reply_scan < n:
+        lf = <char *> memchr(p + l.reply_scan, 10, n - l.reply_scan)
+        if lf == NULL:
+            l.reply_scan = n
+            return False
+        l.reply_scan = <uint32_t> (lf - p) + 1
+        if l.reply_scan >= l.line + 2 and (lf - 1)[0] == 13:
+            line[0] = span_of(p + l.line, l.reply_scan - l.line - 2)
+            return True
+    return False
+
+
+cdef UpstreamStep upstream_run(Login *l) noexcept nogil:
+    """Deal with what the backend has sent. UP_MORE: send what is in order, read on. UP_ACCEPTED: the
+    client's reply, and whatever else the backend has said, is in l.reply. UP_REJECTED and UP_ERROR:
+    the client's reply is in l.output."""
+    cdef Span line
+    cdef UpstreamStep result
+    while upstream_line(l, &line):
+        result = l.server.protocol.upstream(l, line)
+        if l.order.failed:
+            result = UP_ERROR
+        if result == UP_SKIP:
+            l.line = l.reply_scan
+        elif result == UP_NEXT:
+            buffer_consume(&l.reply, l.reply_scan)
+            l.line = l.reply_scan = 0
+        elif result == UP_ACCEPTED:
+            return UP_ACCEPTED
+        elif result == UP_REJECTED:
+            upstream_rejected(l, line)
+            return UP_REJECTED
+        else:
+            puts(&l.output, l.server.protocol.internal_error)
+            return UP_ERROR
+    if buffer_used(&l.reply) >= l.server.proxy_buffer:
+        note_quoted(l, LOG_ERR, b"upstream sent too long response line: ", buffer_span(&l.reply))
+        puts(&l.output, l.server.protocol.internal_error)
+        return UP_ERROR
+    return UP_MORE
+
+
+cdef void upstream_rejected(Login *l, Span line) noexcept nogil:
+    """proxy_pass_error_message hands the complete reply on; otherwise it is our error."""
+    cdef Span shown = line
+    if l.tag_size and shown.size > l.tag_size and memcmp(shown.data, l.tag, l.tag_size) == 0:
+        shown = span_of(shown.data + l.tag_size, shown.size - l.tag_size)
+    if l.server.proxy_pass_error_message:
+        note_quoted(l, LOG_INFO, b"upstream sent invalid response: ", shown)
+        put(&l.output, l.reply.data + l.reply.start, l.reply_scan)
+        return
+    note_quoted(l, LOG_ERR, b"upstream sent invalid response: ", shown)
+    puts(&l.output, l.server.protocol.internal_error)
+
+
+cdef void upstream_accepted(Login *l) noexcept nogil:
+    """Put what the client gets into output: the backend's own last reply (SMTP: our 235 instead), and
+    what the backend has said after it."""
+    cdef uint32_t at = l.reply.start
+    if l.own_reply != NULL:
+        puts(&l.output, l.own_reply)
+        at += l.reply_scan
+    put(&l.output, l.reply.data + at, l.reply.end - at)
+    buffer_free(&l.reply)
