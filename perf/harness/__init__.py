@@ -1,0 +1,1 @@
+"""Side-by-side measurements of mail proxies on one machine."""

@@ -1,0 +1,117 @@
+"""The load generator as a child process."""
+
+import json
+import os
+import selectors
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from .measure import MeasurementError
+
+PATIENCE = 60  # seconds beyond what a scenario may take by its own bounds
+
+
+class Loadgen:
+    """One scenario against one proxy, in two steps so that the worker can be looked at in between.
+
+    ``with Loadgen(...) as load`` returns when the sessions that the scenario needs beforehand stand;
+    run() does the measured part and returns its counts; leaving the block ends the held sessions.
+    Anything that failed is a MeasurementError with the load generator's own words.
+    """
+
+    def __init__(
+        self, binary: Path, scenario: str, proxy_port: int, protocol: str,
+        backends: Mapping[str, int], auth_port: int | None, **options: float | bool,
+    ) -> None:  # fmt: skip
+        self.scenario = scenario
+        command = [str(binary), scenario, "--sync", "--proxy", str(proxy_port), "--protocol", protocol]
+        for name, port in backends.items():
+            command += ["--backend", f"{name}={port}"]
+        if auth_port:
+            command += ["--auth", str(auth_port)]
+        for name, value in options.items():
+            command += [f"--{name}"] if value is True else [f"--{name}", str(value)] if value else []
+        self._patience = float(options.get("seconds", 2)) + PATIENCE
+        self._command = command
+
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen(
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        try:
+            line = self._line()
+            if line != "ready":
+                raise MeasurementError(f"{self.scenario}: {_failure(line)}")
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def run(self) -> dict[str, Any]:
+        self._go()
+        line = self._line()
+        result: dict[str, Any] = json.loads(line)
+        if result["failures"] or result["backend_errors"]:
+            raise MeasurementError(f"{self.scenario}: {_failure(line)}")
+        return result
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._stop()
+            return
+        try:
+            self._go()
+            _, words = self._process.communicate(timeout=PATIENCE)
+        except BaseException:
+            self._stop()
+            raise
+        if self._process.returncode:
+            raise MeasurementError(f"{self.scenario}: {words.decode(errors='replace').strip()}")
+
+    def _go(self) -> None:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise MeasurementError(f"{self.scenario}: the load generator ended early") from None
+
+    def _line(self) -> str:
+        """The next line of the load generator; what it said on stderr is the error if there is none."""
+        assert self._process.stdout is not None and self._process.stderr is not None
+        deadline = time.monotonic() + self._patience
+        line = b""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._process.stdout, selectors.EVENT_READ)
+            while not line.endswith(b"\n"):
+                if not selector.select(max(0, deadline - time.monotonic())):
+                    raise MeasurementError(f"{self.scenario}: no result in {self._patience:.0f} s")
+                part = os.read(self._process.stdout.fileno(), 65536)
+                if not part:
+                    words = self._process.stderr.read().decode(errors="replace").strip()
+                    raise MeasurementError(f"{self.scenario}: {words or 'the load generator ended early'}")
+                line += part
+        return line.decode().strip()
+
+    def _stop(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+def _failure(line: str) -> str:
+    try:
+        result = json.loads(line)
+    except ValueError:
+        return line
+    parts = []
+    if result["failures"]:
+        parts.append(f"{result['failures']} sessions failed, the first: {result.get('first_failure')}")
+    if result["backend_errors"]:
+        parts.append(f"{result['backend_errors']} backend errors, first: {result.get('first_backend_error')}")
+    return "; ".join(parts) or line

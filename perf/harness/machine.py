@@ -1,0 +1,168 @@
+"""What the measurement stands on: packages, builds, cores, ports, versions."""
+
+import os
+import platform
+import re
+import resource
+import shutil
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+VENV_PYTHON = ROOT / ".venv" / "bin" / "python"
+LOADGEN = ROOT / "build" / "perf" / "loadgen"
+NGINX = Path("/usr/sbin/nginx")
+
+# Debian packages by the file that shows they are there.
+PACKAGES = {
+    str(NGINX): "nginx-light",
+    "/usr/lib/nginx/modules/ngx_mail_module.so": "libnginx-mod-mail",
+    "/usr/bin/strace": "strace",
+    "/usr/bin/gcc": "gcc",
+    "/usr/bin/make": "make",
+    "/usr/bin/taskset": "util-linux",
+}
+
+
+class SetupError(Exception):
+    """The machine lacks something; the message says what, and what to do."""
+
+
+def install_packages() -> None:
+    """Debian's nginx with its mail module, strace and a compiler: installed when root, named otherwise."""
+    missing = [package for path, package in PACKAGES.items() if not os.path.exists(path)]
+    if not missing:
+        return
+    command = ["apt-get", "install", "-y", "--no-install-recommends", *missing]
+    if os.geteuid() != 0:
+        raise SetupError(f"missing packages; install them with: sudo {' '.join(command)}")
+    print(f"installing {' '.join(missing)}", file=sys.stderr)
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    _checked(["apt-get", "update", "-q"], env=environment)
+    _checked(command, env=environment)
+    if "nginx-light" in missing:  # the package starts a server of its own, which would share the cores
+        subprocess.run(["service", "nginx", "stop"], check=False, capture_output=True)
+
+
+def build_loadgen() -> None:
+    _checked(["make", "-s", "-C", str(ROOT / "perf" / "loadgen")])
+
+
+def build_engine() -> None:
+    """Makes the virtual environment and the engine when they are missing or older than the sources."""
+    if not VENV_PYTHON.exists():
+        print("making .venv", file=sys.stderr)
+        _checked([sys.executable, "-m", "venv", str(ROOT / ".venv")])
+        _checked([str(VENV_PYTHON), "-m", "pip", "install", "-q", "-e", str(ROOT)])
+    built = [path.stat().st_mtime for path in (ROOT / "fastmail").glob("_speedups*.so")]
+    sources = [
+        path.stat().st_mtime
+        for pattern in ("*.pyx", "*.pxd", "*.pxi")
+        for path in (ROOT / "fastmail").rglob(pattern)
+    ]
+    if not built or max(sources, default=0) > min(built):
+        print("building the engine", file=sys.stderr)
+        _checked([str(VENV_PYTHON), "setup.py", "-q", "build_ext", "--inplace"], cwd=ROOT)
+
+
+def _checked(command: list[str], **options: object) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, **options)  # type: ignore[call-overload]
+    if done.returncode:
+        raise SetupError(f"{' '.join(command)} failed:\n{(done.stderr or done.stdout).strip()}")
+
+
+def take_core(core: int) -> None:
+    """Pins this process, and what it starts, to the core of the load generator."""
+    try:
+        os.sched_setaffinity(0, {core})
+    except OSError as error:
+        raise SetupError(f"cannot run on core {core}: {error.strerror}") from error
+
+
+def default_cores() -> tuple[int, int]:
+    """For the proxy and for everything else."""
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        raise SetupError("two cores are needed: one for the proxy, one for clients, backends and auth server")
+    return cores[0], cores[1]
+
+
+def raise_descriptor_limit(sessions: int) -> None:
+    """As far as the hard limit; a session takes two descriptors of proxy and load generator each."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if 2 * sessions + 200 > hard:
+        raise SetupError(f"{sessions} sessions need more than the {hard} descriptors of the hard limit")
+
+
+class Ports:
+    """Ports of 127.0.0.1 below the range from which the kernel gives out client ports."""
+
+    def __init__(self) -> None:
+        first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+        self._next = max(1024, first - 8192)
+        self._end = first
+
+    def take(self) -> int:
+        """A port that nobody listens on; never the same twice."""
+        while self._next < self._end:
+            port, self._next = self._next, self._next + 1
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind(("127.0.0.1", port))
+                except OSError:
+                    continue
+                return port
+        raise SetupError("no free port")
+
+
+@dataclass(frozen=True)
+class Nginx:
+    """An nginx binary with mail in it."""
+
+    binary: Path
+    version: str
+    mail_module: Path | None  # None: built in
+
+    @classmethod
+    def at(cls, binary: Path) -> "Nginx":
+        """Raises SetupError when it cannot run or cannot do mail."""
+        found = shutil.which(str(binary))
+        if not found:
+            raise SetupError(f"{binary} is not an nginx binary")
+        done = subprocess.run([found, "-V"], capture_output=True, text=True)
+        version = re.search(r"nginx version: \S+/(\S+)", done.stderr)
+        if not version:
+            raise SetupError(f"{binary} -V does not name a version: {done.stderr.strip()[:200]}")
+        module = None
+        if re.search(r"--with-mail=dynamic(\s|$)", done.stderr):
+            path = re.search(r"--modules-path=(\S+)", done.stderr)
+            module = Path(path[1] if path else "modules") / "ngx_mail_module.so"
+            if not module.exists():
+                raise SetupError(f"{binary} has mail as a module, but {module} is missing")
+        elif not re.search(r"--with-mail(\s|$)", done.stderr):
+            raise SetupError(f"{binary} was built without mail")
+        return cls(Path(found), version[1], module)
+
+
+def describe() -> list[tuple[str, str]]:
+    """The machine, for the head of a report."""
+    cpu = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    system = re.search(r'^PRETTY_NAME="(.+)"$', Path("/etc/os-release").read_text(), re.MULTILINE)
+    return [
+        ("processor", f"{cpu[1] if cpu else platform.machine()}, {os.cpu_count()} cores"),
+        ("system", f"{system[1] if system else 'Linux'}, kernel {platform.release()}"),
+    ]
+
+
+def fastmail_versions() -> str:
+    """Python and the revision of this tree; a tree with uncommitted changes is marked."""
+    python = subprocess.run([str(VENV_PYTHON), "--version"], capture_output=True, text=True).stdout.strip()
+    revision = subprocess.run(
+        ["git", "-C", str(ROOT), "describe", "--always", "--dirty"], capture_output=True, text=True
+    ).stdout.strip()
+    return f"{revision or 'unknown revision'}, {python}"

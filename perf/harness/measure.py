@@ -1,0 +1,99 @@
+"""What a process costs, as the kernel accounts it."""
+
+import os
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+class MeasurementError(Exception):
+    """Something failed while it was measured: there is no number."""
+
+
+@dataclass(frozen=True)
+class Processor:
+    """Processor time of a process so far, all of its threads, those that have ended included."""
+
+    total: float  # seconds, exact: the scheduler's own account
+    user: int  # clock ticks; coarse, so only their proportion over many slices is used
+    system: int
+
+    @classmethod
+    def of(cls, pid: int) -> "Processor":
+        """Raises MeasurementError when the process has gone."""
+        try:
+            # The kernel's name for another process's CPU clock, as clock_getcpuclockid(3) makes it.
+            total = time.clock_gettime_ns((~pid << 3) | 2) / 1e9
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError as error:
+            raise MeasurementError(f"the worker (process {pid}) has gone") from error
+        return cls(total, int(fields[11]), int(fields[12]))
+
+    def since(self, before: "Processor") -> "Processor":
+        return Processor(self.total - before.total, self.user - before.user, self.system - before.system)
+
+
+def private_dirty(pid: int) -> int:
+    """Bytes of memory that the process alone has written (``smaps_rollup``); kernel memory is not in it."""
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError as error:
+        raise MeasurementError(f"cannot read the memory of the worker (process {pid}): {error}") from error
+    found = re.search(r"^Private_Dirty:\s+(\d+) kB$", text, re.MULTILINE)
+    if not found:
+        raise MeasurementError("smaps_rollup names no Private_Dirty")
+    return int(found[1]) * 1024
+
+
+@dataclass
+class SystemCalls:
+    """Number of calls by name, filled when the counting ends."""
+
+    calls: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def total(self) -> int:
+        return sum(self.calls.values())
+
+
+@contextmanager
+def counted_system_calls(pid: int, summary: Path) -> Iterator[SystemCalls]:
+    """Counts the system calls of all threads of a process with strace; much slows the process."""
+    counts = SystemCalls()
+    strace = subprocess.Popen(
+        ["strace", "-c", "-f", "-p", str(pid), "-o", str(summary)], stderr=subprocess.PIPE, text=True
+    )
+    assert strace.stderr is not None
+    try:
+        line = strace.stderr.readline()
+        if "attached" not in line:
+            raise MeasurementError(f"strace could not attach: {line.strip()}")
+        yield counts
+    finally:
+        strace.send_signal(2)
+        strace.communicate(timeout=10)
+    for row in summary.read_text().splitlines():
+        words = row.split()
+        if len(words) >= 5 and words[0][:1].isdigit() and words[-1] != "total":
+            counts.calls[words[-1]] = int(words[3])
+    if not counts.calls:
+        raise MeasurementError("strace counted nothing")
+
+
+def children(pid: int) -> list[int]:
+    """Process ids of the direct children."""
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            found += map(int, task.read_text().split())
+        except FileNotFoundError:
+            continue
+    return found
+
+
+def alive(pid: int) -> bool:
+    return os.path.exists(f"/proc/{pid}/stat")

@@ -1,0 +1,229 @@
+"""What is measured: each scenario turns one slice of load on one proxy into figures."""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .loadgen import Loadgen
+from .machine import LOADGEN
+from .measure import MeasurementError, Processor, counted_system_calls, private_dirty
+from .proxies import Proxy, Stage, Variant
+
+WARM_UP = 50  # logins before the first measurement: proof that it works, and first-use costs paid
+IDLE_SETTLES = 1.0  # seconds between the last login and the look at the memory
+STRACE_LOGINS = 500
+
+# The project's expectation of each figure, times nginx.
+LOGIN, GIGABYTE, MEMORY, EXCHANGE = 0.65, 0.35, 0.10, 1.1
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One row of the report. ``scale`` turns the measured unit into the printed one."""
+
+    title: str
+    unit: str
+    scale: float = 1.0
+    expectation: float | None = None
+
+    @property
+    def is_cost(self) -> bool:
+        """Of the worker alone; a latency is the whole machine's."""
+        return not self.title.startswith("latency")
+
+
+@dataclass(frozen=True)
+class Slice:
+    """What one slice gave: values by figure title, and what the notes are made of."""
+
+    values: dict[str, float]
+    used: Processor | None = None
+    seconds: float = 0.0
+    done: float = 0.0  # logins, exchanges or bytes
+
+
+class Scenario(ABC):
+    """Figures of one kind of load, spoken in one protocol."""
+
+    key: str
+    asks_auth = True  # False: variants that differ only in how they ask the auth server need it once
+    rounds: int | None = None  # at most; None: as many as the run has
+
+    def __init__(self, protocol: str, *figures: Figure) -> None:
+        self.protocol = protocol
+        self.figures = figures
+
+    @abstractmethod
+    def slice(self, bench: "Bench", proxy: Proxy) -> Slice:
+        """Raises MeasurementError when anything failed: a slice with a failure gives no figure."""
+
+    def _values(self, *values: float) -> dict[str, float]:
+        return {figure.title: value for figure, value in zip(self.figures, values, strict=True)}
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The bounds of the run and the stage it stands on."""
+
+    stage: Stage
+    seconds: float  # of one slice
+    concurrency: int  # logins under way at once
+    idle_sessions: int
+    own_auth: bool  # the load generator is the auth server
+
+    def load(self, proxy: Proxy, scenario: str, protocol: str, **options: float | bool) -> Loadgen:
+        options.setdefault("seconds", self.seconds)
+        options.setdefault("concurrency", self.concurrency)
+        auth = self.stage.auth_port if self.own_auth else None
+        return Loadgen(
+            LOADGEN, scenario, proxy.ports[protocol], protocol, self.stage.backends, auth, **options
+        )  # fmt: skip
+
+    def start(self, variant: Variant) -> Proxy:
+        """A proxy that has proven with a few logins of each protocol that it works."""
+        proxy = self.stage.start(variant)
+        try:
+            for protocol in proxy.ports:
+                with self.load(proxy, "logins", protocol, count=WARM_UP, seconds=10) as load:
+                    load.run()
+        except MeasurementError as error:
+            words = proxy.server.words()
+            proxy.server.stop()
+            raise MeasurementError(f"{variant.name}: {error}\n{words}") from None
+        return proxy
+
+
+def _processor_slice(
+    proxy: Proxy, load: Loadgen, done: Callable[[dict[str, Any]], float]
+) -> tuple[dict[str, Any], Processor, float]:
+    """Processor time of the worker from before the load to after it, and what was done for it."""
+    before = Processor.of(proxy.worker)
+    result = load.run()
+    used = Processor.of(proxy.worker).since(before)
+    amount = done(result)
+    if not amount:
+        raise MeasurementError(f"{proxy.name}: nothing was done in the slice")
+    return result, used, amount
+
+
+class Logins(Scenario):
+    """Clients that connect, log in, log out and close, as fast as they are served."""
+
+    key = "logins"
+
+    def __init__(self, protocol: str) -> None:
+        name = protocol.upper()
+        super().__init__(
+            protocol,
+            Figure(f"processor time per {name} login", "µs", 1e6, LOGIN),
+            Figure(f"latency of {name} logins, p99", "ms", 1e-3),
+        )
+
+    def slice(self, bench: Bench, proxy: Proxy) -> Slice:
+        with bench.load(proxy, "logins", self.protocol) as load:
+            result, used, logins = _processor_slice(proxy, load, lambda found: found["logins"])
+        if result["backend_connections"] != logins:
+            raise MeasurementError(
+                f"{proxy.name}: {result['backend_connections']} backend connections for {logins} logins"
+            )
+        values = self._values(used.total / logins, result["latency_us"]["p99"])
+        return Slice(values, used, result["seconds"], logins)
+
+
+class SystemCallsOfLogins(Scenario):
+    """The same under strace, which slows the worker: only the number of calls is used."""
+
+    key = "syscalls"
+    rounds = 3
+
+    def __init__(self, protocol: str) -> None:
+        super().__init__(protocol, Figure(f"system calls per {protocol.upper()} login", ""))
+        self.calls: dict[str, dict[str, float]] = {}  # proxy -> call -> number per login, last round
+
+    def slice(self, bench: Bench, proxy: Proxy) -> Slice:
+        bounds = {"count": STRACE_LOGINS, "seconds": 30}
+        with (
+            bench.load(proxy, "logins", self.protocol, **bounds) as load,
+            counted_system_calls(proxy.worker, proxy.server.directory / "strace") as counts,
+        ):
+            logins = load.run()["logins"]
+        self.calls[proxy.name] = {name: number / logins for name, number in counts.calls.items()}
+        return Slice(self._values(counts.total / logins))
+
+
+class Idle(Scenario):
+    """Sessions that have logged in and say nothing, on a proxy started for this slice alone."""
+
+    key = "idle"
+    asks_auth = False
+
+    def __init__(self, protocol: str) -> None:
+        super().__init__(
+            protocol, Figure(f"memory per idle {protocol.upper()} session", "bytes", 1.0, MEMORY)
+        )
+
+    def slice(self, bench: Bench, proxy: Proxy) -> Slice:
+        fresh = bench.start(proxy.variant)
+        bounds = {"sessions": bench.idle_sessions, "seconds": 30}
+        try:
+            with bench.load(fresh, "idle", self.protocol, **bounds) as load:
+                before = private_dirty(fresh.worker)
+                load.run()
+                time.sleep(IDLE_SETTLES)
+                held = private_dirty(fresh.worker) - before
+            fresh.server.check()
+        finally:
+            fresh.server.stop()
+        return Slice(self._values(held / bench.idle_sessions))
+
+
+class Bulk(Scenario):
+    """Four sessions that fetch, or store, messages of 16 MB."""
+
+    key = "bulk"
+    asks_auth = False
+
+    def __init__(self, protocol: str, upload: bool) -> None:
+        direction = "to the backend" if upload else "to the client"
+        super().__init__(protocol, Figure(f"processor time per GB {direction}", "ms", 1e3, GIGABYTE))
+        self._upload = upload
+
+    def slice(self, bench: Bench, proxy: Proxy) -> Slice:
+        with bench.load(proxy, "bulk", self.protocol, sessions=4, upload=self._upload) as load:
+            result, used, sent = _processor_slice(proxy, load, lambda found: found["bytes"])
+        return Slice(self._values(used.total / sent * 1e9), used, result["seconds"], sent)
+
+
+class Exchange(Scenario):
+    """Sixteen sessions that send NOOP, wait for the answer, and send again."""
+
+    key = "exchange"
+    asks_auth = False
+
+    def __init__(self, protocol: str) -> None:
+        super().__init__(
+            protocol,
+            Figure("processor time per small exchange", "µs", 1e6, EXCHANGE),
+            Figure("latency of small exchanges, p99", "µs"),
+        )
+
+    def slice(self, bench: Bench, proxy: Proxy) -> Slice:
+        with bench.load(proxy, "exchange", self.protocol) as load:
+            result, used, exchanges = _processor_slice(proxy, load, lambda found: found["exchanges"])
+        values = self._values(used.total / exchanges, result["latency_us"]["p99"])
+        return Slice(values, used, result["seconds"], exchanges)
+
+
+def scenarios(protocols: list[str], chosen: list[str]) -> list[Scenario]:
+    """In the order of the report. The relay does not depend on the protocol: the first one carries it."""
+    everything: list[Scenario] = []
+    for protocol in protocols:
+        everything += [Logins(protocol), SystemCallsOfLogins(protocol), Idle(protocol)]
+    first = protocols[0]
+    everything += [Bulk(first, False), Bulk(first, True), Exchange(first)]
+    return [scenario for scenario in everything if scenario.key in chosen]
+
+
+KEYS = ("logins", "syscalls", "idle", "bulk", "exchange")
