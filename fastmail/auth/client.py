@@ -15,7 +15,7 @@ from aiohttp.http import HttpVersion10, HttpVersion11
 from yarl import URL
 
 from fastmail._speedups import AUTH_CLOSED, AUTH_TIMED_OUT
-from fastmail.auth.connection import Exchange, Incomplete, Response, current, pool
+from fastmail.auth.connection import ClientRequest, Exchange, Incomplete, Response, current, pool
 from fastmail.auth.request import NotCarried, parse
 from fastmail.config import AuthHttp
 from fastmail.logs import describe
@@ -68,6 +68,10 @@ class AuthClient:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    async def settled(self) -> None:
+        """Wait until nothing is under way."""
+        await asyncio.gather(*self._tasks)
+
     async def close(self) -> None:
         """Give up what is under way and close every connection."""
         tasks = list(self._tasks)
@@ -100,6 +104,7 @@ class AuthClient:
         url = URL(self._origin + request.target, encoded=True)
         if url.raw_path_qs != request.target:
             raise NotCarried("URI is not a plain path")
+        exchange.fields = request.fields
         async with exchange.deadline:
             return await self._open().get(url, headers=request.fields, allow_redirects=False)
 
@@ -108,6 +113,7 @@ class AuthClient:
             auth_http = self._auth_http
             self._session = aiohttp.ClientSession(
                 connector=pool(auth_http.family, auth_http.address, tls=self._tls, keepalive=self._keepalive),
+                request_class=ClientRequest,
                 response_class=Response,
                 # What needs no Connection header: 1.0 if every connection is closed, 1.1 if it is kept.
                 version=HttpVersion11 if self._keepalive else HttpVersion10,

@@ -13,6 +13,8 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_proto import ResponseHandler
 
+from fastmail.auth.request import NotCarried
+
 MAX_HEADER = 8192  # bytes kept of an answer that does not end; nginx allows 1024 in all
 MAX_CONNECTIONS = 256  # to one auth server, from one worker
 
@@ -67,6 +69,7 @@ class Exchange:
     """One request under way: its deadline, and where its answer's header arrives."""
 
     def __init__(self, timeout: float) -> None:
+        self.fields: list[tuple[str, str]] = []  # of the request, as they have to arrive
         self.timeout = timeout  # seconds
         self.deadline = asyncio.timeout(timeout)
         self.header: bytes | None = None
@@ -75,6 +78,18 @@ class Exchange:
 
 current: contextvars.ContextVar[Exchange] = contextvars.ContextVar("exchange")
 """The exchange that this task carries: aiohttp passes nothing of ours to its response objects."""
+
+
+class ClientRequest(aiohttp.ClientRequest):
+    """aiohttp's request, compared with what was asked for in the last moment before it is sent.
+
+    aiohttp puts ``Host`` first, and drops a field that stands before the same name in another case.
+    """
+
+    async def send(self, connection: Any) -> aiohttp.ClientResponse:
+        if list(self.headers.items()) != current.get().fields:
+            raise NotCarried("header lines would be changed")
+        return await super().send(connection)
 
 
 class Incomplete(Exception):

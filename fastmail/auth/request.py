@@ -5,9 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-# Header fields that aiohttp handles itself or allows once only.
-_OWN_FIELDS = frozenset({"connection", "content-length", "cookie", "expect", "transfer-encoding", "upgrade"})
-
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _TARGET = re.compile(r"/[!-~]*")
@@ -19,7 +16,7 @@ class NotCarried(Exception):
 
 @dataclass(frozen=True)
 class Request:
-    """A GET without a body: its target and its header fields in order, ``Host`` first."""
+    """A GET without a body: its target and its header fields in order."""
 
     target: str
     fields: list[tuple[str, str]]
@@ -28,7 +25,7 @@ class Request:
 def parse(data: bytes) -> Request:
     """Take ``GET TARGET HTTP/1.x``, header lines and an empty line apart.
 
-    Raises NotCarried if aiohttp, sending UTF-8 text, could not put exactly these bytes on the wire.
+    Raises NotCarried for what is not text to aiohttp, which sends UTF-8 without control characters.
     """
     first, *lines = data.split(b"\r\n")
     method, _, rest = first.partition(b" ")
@@ -38,11 +35,7 @@ def parse(data: bytes) -> Request:
     text = target.decode("latin-1")
     if _TARGET.fullmatch(text) is None or "#" in text:
         raise NotCarried("URI is not a plain path")
-    fields = [_field(line) for line in lines[:-2]]
-    hosts = [name for name, _ in fields if name.lower() == "host"]
-    if hosts != ["Host"] or fields[0][0] != "Host":
-        raise NotCarried('header "Host" does not come once and first')
-    return Request(text, fields)
+    return Request(text, [_field(line) for line in lines[:-2]])
 
 
 def _field(line: bytes) -> tuple[str, str]:
@@ -50,8 +43,6 @@ def _field(line: bytes) -> tuple[str, str]:
     name = raw_name.decode("latin-1")
     if not separator or _TOKEN.fullmatch(name) is None:
         raise NotCarried("a header line is malformed")
-    if name.lower() in _OWN_FIELDS:
-        raise NotCarried(f'header "{name}" belongs to the connection')
     try:
         value = raw_value.decode("utf-8")
     except UnicodeDecodeError:

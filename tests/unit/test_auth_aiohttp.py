@@ -1,0 +1,550 @@
+"""fastmail.auth against real servers: what reaches the wire, and what the engine is told."""
+
+import asyncio
+import os
+import socket
+import ssl
+import subprocess
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import uvloop
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastmail._speedups import AUTH_CLOSED, AUTH_TIMED_OUT
+from fastmail.auth.client import AuthClient, trust
+from fastmail.auth.connection import MAX_HEADER, header_end
+from fastmail.config import AuthHttp
+
+OK = b"HTTP/1.0 200 OK\r\nAuth-Status: OK\r\nAuth-Server: 127.0.0.1\r\nAuth-Port: 143\r\n\r\n"
+TIMEOUT = 10_000  # ms: long enough that only tests of the timeout meet it
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+def request(*lines: bytes, target: bytes = b"/auth", version: bytes = b"1.0") -> bytes:
+    """A request as the engine makes it."""
+    head = [b"GET " + target + b" HTTP/" + version, b"Host: 127.0.0.1", b"Auth-Method: plain"]
+    return b"\r\n".join([*head, *lines, b"", b""])
+
+
+class Engine:
+    """Keeps what it is told, by handle."""
+
+    def __init__(self) -> None:
+        self.told: dict[int, bytes | tuple[int, bytes]] = {}
+        self._waiting: dict[int, asyncio.Future[None]] = {}
+
+    def auth_answered(self, handle: int, header: bytes) -> None:
+        self._tell(handle, header)
+
+    def auth_failed(self, handle: int, reason: int, message: bytes = b"") -> None:
+        self._tell(handle, (reason, message))
+
+    def _tell(self, handle: int, what: bytes | tuple[int, bytes]) -> None:
+        assert handle not in self.told, "told twice"
+        self.told[handle] = what
+        if handle in self._waiting:
+            self._waiting[handle].set_result(None)
+
+    async def outcome(self, handle: int) -> bytes | tuple[int, bytes]:
+        if handle not in self.told:
+            self._waiting[handle] = asyncio.get_running_loop().create_future()
+            await self._waiting[handle]
+        return self.told[handle]
+
+
+class Server:
+    """An auth server that keeps all bytes of all connections; ``serve`` plays one connection."""
+
+    def __init__(self, serve: Serve) -> None:
+        self.requests: list[bytes] = []
+        self.connections = 0
+        self._serve = serve
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self, tls: ssl.SSLContext | None = None, path: str | None = None) -> AuthHttp:
+        if path is not None:
+            self._server = await asyncio.start_unix_server(self._run, path)
+            return AuthHttp("unix", "localhost", socket.AF_UNIX, path, "/auth", f"unix:{path}")
+        self._server = await asyncio.start_server(self._run, "127.0.0.1", 0, ssl=tls)
+        port = self._server.sockets[0].getsockname()[1]
+        return at(port, "https" if tls else "http")
+
+    async def read(self, reader: asyncio.StreamReader) -> bytes:
+        try:
+            data = await reader.readuntil(b"\r\n\r\n")
+        except asyncio.IncompleteReadError as error:
+            if error.partial:
+                self.requests.append(error.partial)
+            raise
+        self.requests.append(data)
+        return data
+
+    async def _run(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self._tasks.add(task := asyncio.current_task())  # type: ignore[arg-type]
+        try:
+            await self._serve(reader, writer)
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+            self._tasks.discard(task)
+
+    async def stop(self) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def at(port: int, scheme: str = "http", host: str = "127.0.0.1") -> AuthHttp:
+    return AuthHttp(scheme, host, socket.AF_INET, ("127.0.0.1", port), "/auth", f"127.0.0.1:{port}")  # type: ignore[arg-type]
+
+
+def run(test: Callable[[], Awaitable[None]]) -> None:
+    """On the loop that workers use."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(test())  # type: ignore[arg-type]
+
+
+def ask(
+    serve: Callable[[Server], Serve] | bytes,
+    *requests: bytes,
+    timeout: int = TIMEOUT,
+    keepalive: int = 0,
+    path: str | None = None,
+    tls: ssl.SSLContext | None = None,
+    trusted: ssl.SSLContext | None = None,
+) -> tuple[list[bytes | tuple[int, bytes]], Server]:
+    """Put the requests to a server one after another; the outcomes, and the server with its records."""
+    outcomes: list[bytes | tuple[int, bytes]] = []
+    server = Server(lambda reader, writer: play(reader, writer))
+    play = answering(serve)(server) if isinstance(serve, bytes) else serve(server)
+
+    async def test() -> None:
+        auth_http = await server.start(tls, path)
+        engine = Engine()
+        client = AuthClient(engine, auth_http, timeout=timeout, keepalive=keepalive, tls=trusted)
+        for handle, data in enumerate(requests):
+            client.ask(handle, data)
+            outcomes.append(await engine.outcome(handle))
+            await client.settled()
+        await client.close()
+        await server.stop()
+
+    run(test)
+    return outcomes, server
+
+
+def answering(*answers: bytes, close: bool = True) -> Callable[[Server], Serve]:
+    """Each request on a connection gets the next answer; then the server closes, or waits."""
+
+    def bind(server: Server) -> Serve:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            for answer in answers:
+                await server.read(reader)
+                writer.write(answer)
+                await writer.drain()
+            if not close:
+                await reader.read()
+
+        return serve
+
+    return bind
+
+
+# What is sent
+
+
+def test_request_reaches_the_server_byte_for_byte() -> None:
+    data = request(
+        b"Auth-User: j%20doe",
+        "Auth-Pass: pässwörd".encode(),
+        b"Auth-Protocol: imap",
+        b"Client-IP: 127.0.0.1",
+        b"X-Key: one",
+        b"X-Key: two",
+        b"Cookie: a=b",
+        b"Connection: close",
+        b"X-Tab: a\tb ",
+        b"Empty: ",
+        target=b"/auth?x=1&y=%41",
+    )
+    outcomes, server = ask(OK, data)
+    assert server.requests == [data]
+    assert outcomes == [OK]
+
+
+def test_kept_connection_carries_the_same_bytes_as_http_1_1() -> None:
+    answer = b"HTTP/1.1 200 OK\r\nAuth-Status: OK\r\nContent-Length: 2\r\n\r\nhi"
+    data = request(b"Auth-User: u", b"Auth-Pass: p", version=b"1.1")
+    outcomes, server = ask(answering(answer, answer, close=False), data, data, keepalive=1)
+    assert server.requests == [data, data]
+    assert server.connections == 1
+    assert outcomes == [answer[:-2], answer[:-2]]
+
+
+def test_without_keepalive_each_request_has_its_connection() -> None:
+    answer = b"HTTP/1.1 200 OK\r\nAuth-Status: OK\r\nContent-Length: 0\r\n\r\n"
+    _, server = ask(answering(answer, close=False), request(), request())
+    assert server.connections == 2
+
+
+def test_unix_socket(tmp_path: Path) -> None:
+    data = b"GET /auth HTTP/1.0\r\nHost: localhost\r\nAuth-User: u\r\n\r\n"
+    outcomes, server = ask(OK, data, path=str(tmp_path / "auth.sock"))
+    assert (outcomes, server.requests) == ([OK], [data])
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (request(b"Auth-User: caf\xe9", b"Auth-Pass: secret"), b'header "Auth-User" is not UTF-8'),
+        (request(b"Auth-User: u", b"Auth-Pass: \xff\xfe"), b'header "Auth-Pass" is not UTF-8'),
+        (request(b"Auth-Pass: del\x7f"), b'header "Auth-Pass" has a control character'),
+        (request(b"Auth-SMTP-From: a\nb"), b'header "Auth-SMTP-From" has a control character'),
+        (request(b"Bad Name: x"), b"a header line is malformed"),
+        (request(b"No-Value"), b"a header line is malformed"),
+        (request(b"Host: again"), b"header lines would be changed"),
+        (request(b"X-Key: one", b"x-key: two"), b"header lines would be changed"),
+        (request(target=b"?a=b"), b"URI is not a plain path"),
+        (request(target=b"/a#b"), b"URI is not a plain path"),
+        (request(target=b"/\xe9"), b"URI is not a plain path"),
+    ],
+)
+def test_what_aiohttp_cannot_carry_exactly_is_not_sent(data: bytes, why: bytes) -> None:
+    (outcome,), server = ask(OK, data)
+    assert server.requests == []
+    reason, message = outcome
+    assert reason == AUTH_CLOSED
+    assert isinstance(message, bytes) and message.endswith(b" was not asked: " + why)
+
+
+values = st.binary(max_size=40).filter(lambda value: b"\r" not in value and b"\n" not in value)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    fields=st.lists(st.tuples(st.sampled_from([b"Auth-User", b"Auth-Pass", b"X", b"x"]), values), max_size=4)
+)
+def test_whatever_is_sent_is_sent_unchanged(fields: list[tuple[bytes, bytes]]) -> None:
+    data = request(*(name + b": " + value for name, value in fields))
+    (outcome,), server = ask(OK, data)
+    if outcome == OK:
+        assert server.requests == [data]
+    else:
+        assert server.requests == []
+
+
+@settings(max_examples=30, deadline=None)
+@given(value=st.text(st.characters(categories=["L", "N", "P", "S", "Z"]), max_size=30))
+def test_text_is_always_carried(value: str) -> None:
+    data = request(b"Auth-User: " + value.encode())
+    assert ask(OK, data)[0] == [OK]
+
+
+# What comes back
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"HTTP/1.0 200 OK\r\nAuth-Status: OK\r\nAuth-User: \ttab\t in \r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nAuth-Status: NO\r\nAuth-Status: OK\r\nAuth-Wait:   3  \r\n\r\n",
+        b"HTTP/1.0 404 Not Found\r\nAuth-Status: \xe9t\xe9\r\n\r\n",
+        b"HTTP/1.0 500 \r\nauth-STATUS: OK\r\n\r\n",
+        b"HTTP/1.0 302 Found\r\nLocation: http://127.0.0.1:1/\r\nAuth-Status: OK\r\n\r\n",
+        b"HTTP/1.0 200 OK\r\nSet-Cookie: a=b\r\nContent-Encoding: gzip\r\nAuth-Status: OK\r\n\r\n",
+        b"HTTP/1.0 200 OK\nAuth-Status: OK\n\n",
+        b"HTTP/1.0 200 OK\r\nAuth-Status: OK\n\r\n",
+        b"HTTP/1.0 200 OK\r\n\r\n",
+        # aiohttp refuses these; the engine judges them all the same
+        b"Auth-Status: OK\r\nAuth-Port: 143\r\n\r\n",
+        b"HTTP/1.0 200 OK\r\nAuth Status: OK\r\n\r\n",
+        b"HTTP/1.0 200 OK\r\n folded\r\n\r\n",
+        b"\x16\x03\x01 no http at all\r\n\r\n",
+    ],
+)
+@pytest.mark.parametrize("rest", [b"", b"a body\r\n\r\nwith an empty line"])
+def test_answer_header_is_handed_on_as_received(header: bytes, rest: bytes) -> None:
+    outcomes, _ = ask(header + rest, request())
+    assert outcomes == [header]
+
+
+def test_answer_in_single_bytes() -> None:
+    def bind(server: Server) -> Serve:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await server.read(reader)
+            writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for byte in OK:
+                writer.write(bytes([byte]))
+                await asyncio.sleep(0)
+
+        return serve
+
+    assert ask(bind, request())[0] == [OK]
+
+
+@pytest.mark.parametrize("part", [b"", b"HTTP/1.0 200 OK\r\n", OK[:-2]])
+def test_server_that_closes_before_the_end_gives_no_answer_and_no_log(part: bytes) -> None:
+    outcomes, server = ask(part, request())
+    assert outcomes == [(AUTH_CLOSED, b"")]
+    assert server.connections == 1, "asked again although it was a new connection"
+
+
+def test_closed_kept_connection_is_asked_again_once() -> None:
+    answer = b"HTTP/1.1 200 OK\r\nAuth-Status: OK\r\nContent-Length: 0\r\n\r\n"
+
+    def bind(server: Server) -> Serve:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await server.read(reader)
+            writer.write(answer)
+            await server.read(reader)  # the second request meets a server that has had enough
+
+        return serve
+
+    data = request(version=b"1.1")
+    outcomes, server = ask(bind, data, data, keepalive=1)
+    assert outcomes == [answer, answer]
+    assert (server.connections, len(server.requests)) == (2, 3)
+
+
+def test_kept_connection_that_breaks_off_in_an_answer_is_not_asked_again() -> None:
+    answer = b"HTTP/1.1 200 OK\r\nAuth-Status: OK\r\nContent-Length: 0\r\n\r\n"
+    data = request(version=b"1.1")
+    outcomes, server = ask(answering(answer, b"HTTP/1.1 200 OK\r\n"), data, data, keepalive=1)
+    assert outcomes == [answer, (AUTH_CLOSED, b"")]
+    assert server.connections == 1
+
+
+def test_long_body_costs_the_connection_not_the_answer() -> None:
+    header = b"HTTP/1.1 200 OK\r\nAuth-Status: OK\r\nContent-Length: 1000000\r\n\r\n"
+    data = request(version=b"1.1")
+    outcomes, server = ask(answering(header + b"x" * 1_000_000), data, data, keepalive=1)
+    assert outcomes == [header, header]
+    assert server.connections == 2
+
+
+def test_no_more_idle_connections_than_configured() -> None:
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+    both = asyncio.Event()
+    ended = 0
+
+    async def test() -> None:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal ended
+            await server.read(reader)
+            if len(server.requests) == 3:
+                both.set()
+            await both.wait()
+            writer.write(answer)
+            await reader.read()
+            ended += 1
+            all_but_one.set() if ended == 2 else None
+
+        all_but_one = asyncio.Event()
+        server = Server(serve)
+        engine = Engine()
+        client = AuthClient(engine, await server.start(), timeout=TIMEOUT, keepalive=1)
+        for handle in range(3):
+            client.ask(handle, request(version=b"1.1"))
+        assert [await engine.outcome(handle) for handle in range(3)] == [answer] * 3
+        await asyncio.wait_for(all_but_one.wait(), 5)
+        assert ended == 2
+        await client.close()
+        await server.stop()
+
+    run(test)
+
+
+def test_endless_header_is_bounded() -> None:
+    outcomes, _ = ask(b"HTTP/1.0 200 OK\r\n" + b"X: y\r\n" * MAX_HEADER, request())
+    (outcome,) = outcomes
+    assert outcome[0] == AUTH_CLOSED
+
+
+def test_silent_server_times_out() -> None:
+    outcomes, _ = ask(
+        answering(b"HTTP/1.0 200 OK\r\nAuth-Status: OK\r\n", close=False), request(), timeout=200
+    )
+    ((reason, message),) = outcomes
+    assert reason == AUTH_TIMED_OUT
+    assert isinstance(message, bytes)
+    assert message.startswith(b"auth http server 127.0.0.1:")
+    assert message.endswith(b" timed out (110: Connection timed out)")
+
+
+def test_progress_does_not_extend_the_timeout() -> None:
+    def bind(server: Server) -> Serve:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await server.read(reader)
+            writer.write(b"HTTP/1.0 200 OK\r\n")
+            while not reader.at_eof():
+                writer.write(b"X: y\r\n")
+                await asyncio.sleep(0.05)
+
+        return serve
+
+    (outcome,), _ = ask(bind, request(), timeout=300)
+    assert outcome[0] == AUTH_TIMED_OUT
+
+
+async def failure(auth_http: AuthHttp) -> bytes | tuple[int, bytes]:
+    engine = Engine()
+    client = AuthClient(engine, auth_http, timeout=TIMEOUT, keepalive=0)
+    client.ask(0, request())
+    outcome = await engine.outcome(0)
+    await client.close()
+    return outcome
+
+
+def test_refused_connection_reads_like_nginx() -> None:
+    async def test() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as closed:
+            port = closed.getsockname()[1]
+        assert await failure(at(port)) == (AUTH_CLOSED, b"recv() failed (111: Connection refused)")
+
+    run(test)
+
+
+def test_missing_unix_socket_reads_like_nginx(tmp_path: Path) -> None:
+    path = str(tmp_path / "nope.sock")
+
+    async def test() -> None:
+        auth_http = AuthHttp("unix", "localhost", socket.AF_UNIX, path, "/", f"unix:{path}")
+        message = f"connect() to unix:{path} failed (2: No such file or directory)".encode()
+        assert await failure(auth_http) == (AUTH_CLOSED, message)
+
+    run(test)
+
+
+def test_a_stopped_client_tells_the_engine_nothing_more() -> None:
+    async def test() -> None:
+        server = Server(answering(b"", close=False)(Server(None)))  # type: ignore[arg-type]
+        engine = Engine()
+        client = AuthClient(engine, await server.start(), timeout=TIMEOUT, keepalive=0)
+        client.ask(0, request())
+        await client.close()
+        await server.stop()
+        assert engine.told == {}
+
+    run(test)
+
+
+# TLS
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A self-signed certificate for 127.0.0.1 and auth.test, with its key in the same file."""
+    path = tmp_path_factory.mktemp("tls") / "cert.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+         "-keyout", path, "-out", f"{path}.crt", "-days", "2", "-subj", "/CN=auth.test",
+         "-addext", "subjectAltName=IP:127.0.0.1,DNS:auth.test"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    path.write_bytes(path.read_bytes() + Path(f"{path}.crt").read_bytes())
+    return path
+
+
+def tls_server(certificate: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    return context
+
+
+@contextmanager
+def environment(name: str, value: str) -> Iterator[None]:
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+def test_https_with_a_trusted_certificate(certificate: Path) -> None:
+    data = request(b"Auth-User: u")
+    outcomes, server = ask(OK, data, tls=tls_server(certificate), trusted=trust(f"{certificate}.crt"))
+    assert (outcomes, server.requests) == ([OK], [data])
+
+
+def test_https_trusts_what_ssl_cert_file_names(certificate: Path) -> None:
+    with environment("SSL_CERT_FILE", f"{certificate}.crt"):
+        trusted = trust()
+    assert ask(OK, request(), tls=tls_server(certificate), trusted=trusted)[0] == [OK]
+
+
+def test_https_refuses_an_unknown_certificate(certificate: Path) -> None:
+    (outcome,), server = ask(OK, request(b"Auth-Pass: secret"), tls=tls_server(certificate), trusted=trust())
+    assert server.requests == []
+    reason, message = outcome
+    assert reason == AUTH_CLOSED
+    assert isinstance(message, bytes)
+    assert message.endswith(b" sent a bad certificate: self-signed certificate")
+
+
+def test_https_refuses_a_certificate_for_another_name(certificate: Path) -> None:
+    async def test() -> None:
+        server = Server(lambda reader, writer: answering(OK)(server)(reader, writer))
+        there = await server.start(tls_server(certificate))
+        for host, good in (("auth.test", True), ("other.test", False)):
+            engine = Engine()
+            client = AuthClient(
+                engine, at(there.address[1], "https", host), timeout=TIMEOUT, keepalive=0,  # type: ignore[arg-type]
+                tls=trust(f"{certificate}.crt"),
+            )  # fmt: skip
+            client.ask(0, request())
+            outcome = await engine.outcome(0)
+            assert (outcome == OK) is good
+            await client.close()
+        assert len(server.requests) == 1
+        await server.stop()
+
+    run(test)
+
+
+def test_https_to_a_plain_server_fails_in_order(certificate: Path) -> None:
+    async def test() -> None:
+        server = Server(lambda reader, writer: garbage(reader, writer))
+
+        async def garbage(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read(1)
+            writer.write(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+
+        there = await server.start()
+        engine = Engine()
+        client = AuthClient(
+            engine, at(there.address[1], "https"), timeout=TIMEOUT, keepalive=0, tls=trust(),  # type: ignore[arg-type]
+        )  # fmt: skip
+        client.ask(0, request())
+        reason, message = await engine.outcome(0)
+        assert reason == AUTH_CLOSED
+        assert isinstance(message, bytes) and b" failed the TLS handshake: " in message
+        await client.close()
+        await server.stop()
+
+    run(test)
+
+
+# Pieces
+
+
+@pytest.mark.parametrize(
+    ("data", "end"),
+    [
+        (b"", 0), (b"a\r\n", 0), (b"a\r\n\r", 0), (b"a\r\n\r\n", 5), (b"a\n\n", 3), (b"a\n\r\n", 4),
+        (b"a\r\n\nb\r\n\r\n", 4), (b"\r\nrest", 2), (b"\n", 1), (b"a\r\r\n\n", 5),
+    ],
+)  # fmt: skip
+def test_header_end(data: bytes, end: int) -> None:
+    assert header_end(data) == end
