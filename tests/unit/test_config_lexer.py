@@ -10,7 +10,7 @@ from fastmail.config.lexer import Lexer
 
 def read(data: bytes, name: str | None = "f") -> list[tuple[str, list[str]]]:
     lexer = Lexer(data, name)
-    statements = []
+    statements: list[tuple[str, list[str]]] = []
     while True:
         end, words = lexer.statement()
         if not end:
