@@ -1,0 +1,130 @@
+"""Where fastmail is meant to differ from Debian's nginx (1.22.1), and why.
+
+A difference turns what nginx did into what fastmail is expected to do. One that changes nothing, or that
+fastmail no longer shows, fails the run. "Older nginx" means that current nginx does as fastmail does.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from case import Case
+from observation import Observation
+
+Rewrite = Callable[[Case, Observation], Observation]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """``cases`` are the names it shows in; empty: every case whose observation ``rewrite`` changes."""
+
+    reason: str
+    rewrite: Rewrite
+    cases: frozenset[str] = frozenset()
+
+
+def instead(
+    *, auth: tuple[str, ...] | None = None, backend: tuple[str, ...] | None = None, log: tuple[str, ...] | None = None
+) -> Rewrite:
+    """The client sees what its table says; the other parts are as given, or as with nginx."""
+
+    def rewrite(case: Case, seen: Observation) -> Observation:
+        return Observation(
+            client=case.client,
+            auth=seen.auth if auth is None else auth,
+            backend=seen.backend if backend is None else backend,
+            log=seen.log if log is None else (*seen.log[:1], *log),
+        )
+
+    return rewrite
+
+
+def one_line_login(case: Case, seen: Observation) -> Observation:
+    """``TAG LOGIN {4}`` and so on as ``TAG LOGIN "user" "pass"``, if a quoted string can hold both values."""
+    return replace(seen, backend=tuple(map(_one_line, seen.backend)))
+
+
+def _one_line(dialogue: str) -> str:
+    tag, found, rest = dialogue.partition(" LOGIN {")
+    values = []
+    while found:
+        length, _, rest = rest.partition("}\r\n")
+        if not length.isdigit() or len(rest) <= int(length):
+            return dialogue
+        values.append(rest[: int(length)])
+        separator, rest = rest[int(length) :].split("\n", 1)[0][:2], rest[int(length) + 2 :]
+        if separator != " {":
+            break
+    if len(values) != 2 or not all(map(_quotable, values)):
+        return dialogue
+    quoted = " ".join('"' + re.sub(r'(["\\])', r"\\\1", value) + '"' for value in values)
+    return f"{tag} LOGIN {quoted}\r\n{rest}"
+
+
+def _quotable(value: str) -> bool:
+    return all(char not in "\0\r\n" and ord(char) < 0x80 for char in value)
+
+
+def request(login: str, password: str, method: str = "plain", attempt: int = 1) -> str:
+    """What the auth server is asked."""
+    return (
+        f"GET /auth HTTP/1.0\r\nHost: 127.0.0.1\r\nAuth-Method: {method}\r\nAuth-User: {login}\r\n"
+        f"Auth-Pass: {password}\r\nAuth-Protocol: imap\r\nAuth-Login-Attempt: {attempt}\r\n"
+        "Client-IP: 127.0.0.1\r\n\r\n"
+    )
+
+
+def logged_in(server: str = "imap", login: str = "user") -> tuple[str, str]:
+    """The log of a session that was relayed."""
+    suffix = f', client: 127.0.0.1, server: 127.0.0.1:{server}, login: "{login}", upstream: 127.0.0.1:BACKEND'
+    return f"[info] client logged in{suffix}", f"[info] proxied session done{suffix}"
+
+
+ONE_LINE = 'a LOGIN "user" "pass"\r\n'
+
+DIFFERENCES = [
+    Difference("two round trips less: the backend is logged in to with one line where the values allow it",
+               one_line_login),
+    Difference("older nginx: a literal must be followed by a space or the line end", instead(auth=(), log=()),
+               frozenset({"text directly after a literal", "quote directly after a literal"})),
+    Difference("older nginx: the length of a literal is checked for overflow", instead(),
+               frozenset({"length beyond 64 bits", "length of just 64 bits"})),
+    Difference("older nginx: an untagged line may precede the reply to LOGIN", instead(log=logged_in()),
+               frozenset({"untagged line before the reply", "untagged line, then the reply"})),
+    Difference("backends send any number of untagged lines before the reply to LOGIN", instead(log=logged_in()),
+               frozenset({"several untagged lines before the reply"})),
+    Difference("a quote left open must not spoil the next command",
+               instead(auth=(request("user", "pass"),), backend=(ONE_LINE,), log=logged_in()),
+               frozenset({"an unterminated quote does not leak"})),
+    Difference("commands that end just where the buffer ends do not stall", instead(),
+               frozenset({"burst of commands that fills the buffer"})),
+    Difference("{0} is an empty string and takes no byte",
+               instead(auth=(request("user", ""),), backend=('a LOGIN "user" ""\r\n',), log=logged_in()),
+               frozenset({"empty literal before a bare line feed"})),
+    Difference("{0} is an empty string, and a user name must not be empty", instead(auth=(), log=()),
+               frozenset({"empty user as literal"})),
+    Difference("a wrong user name in the LOGIN mechanism gets a tagged reply", instead(),
+               frozenset({"login mechanism with a wrong user name"})),
+    Difference("a mechanism that is not listed is refused, initial response or not", instead(auth=(), log=()),
+               frozenset({"external with initial response when not listed"})),
+    Difference("a line without a tag is answered with *, not with its own first bytes", instead(),
+               frozenset({"a bad line after a rejected login"})),
+    Difference("the header of the auth server's answer may have up to 4096 bytes",
+               instead(backend=(ONE_LINE,), log=logged_in("imap-quick")),
+               frozenset({"more than 1024 bytes", "4096 bytes"})),
+    Difference("each WAIT is judged on its own",
+               instead(auth=(request("user", "pass"),) * 2, backend=(ONE_LINE,), log=logged_in()),
+               frozenset({"ask again at once"})),
+]  # fmt: skip
+
+
+def intended(case: Case) -> list[Difference]:
+    """The differences that may apply to the case."""
+    return [difference for difference in DIFFERENCES if not difference.cases or case.name in difference.cases]
+
+
+def rewritten(case: Case, seen: Observation, differences: list[Difference]) -> Observation:
+    """What fastmail is expected to do in the case, given what nginx did."""
+    for difference in differences:
+        seen = difference.rewrite(case, seen)
+    return seen

@@ -1,0 +1,60 @@
+"""The configuration under which both proxies are compared: a server block per set of settings."""
+
+IMAP = "protocol imap; imap_auth plain login cram-md5 external;"
+POP3 = "protocol pop3; pop3_auth plain apop cram-md5 external;"
+SMTP = "protocol smtp; smtp_auth plain login cram-md5 external;"
+
+SERVERS = {
+    "imap": f"{IMAP}",
+    "imap-plain": "protocol imap;",
+    "imap-capabilities": "protocol imap; imap_auth cram-md5; imap_capabilities IMAP4rev1 IDLE 'X Y';",
+    "imap-errors": f"{IMAP} max_errors 2;",
+    "imap-no-errors": f"{IMAP} max_errors 0;",
+    "imap-small": f"{IMAP} imap_client_buffer 256; proxy_buffer 256;",
+    "imap-small-quick": f"{IMAP} imap_client_buffer 256; timeout 1s;",
+    "imap-pass": f"{IMAP} proxy_pass_error_message on;",
+    "imap-quick": f"{IMAP} timeout 1s; auth_http_timeout 1s; proxy_timeout 1s;",
+    "imap-header": f"{IMAP} auth_http 127.0.0.1:AUTH_PORT/in/mail?x=1&y=%41; "
+    "auth_http_header X-Key 'se cret'; auth_http_header X-Other a:b;",
+    "imap-bare-uri": f"{IMAP} auth_http 127.0.0.1:AUTH_PORT;",
+    "imap-query": f"{IMAP} auth_http http://127.0.0.1:AUTH_PORT?a=b;",
+    "imap-unix": f"{IMAP} auth_http unix:AUTH_PATH:/auth;",
+    "imap-refused": f"{IMAP} auth_http 127.0.0.1:DEAD_PORT/auth;",
+    "imap-no-socket": f"{IMAP} auth_http unix:/nonexistent/auth.sock:/auth;",
+    "pop3": f"{POP3}",
+    "pop3-plain": "protocol pop3;",
+    "pop3-apop": "protocol pop3; pop3_auth apop; pop3_capabilities TOP LAST;",
+    "pop3-errors": f"{POP3} max_errors 2;",
+    "pop3-pass": f"{POP3} proxy_pass_error_message on;",
+    "pop3-quick": f"{POP3} timeout 1s; auth_http_timeout 1s; proxy_timeout 1s;",
+    "smtp": f"{SMTP}",
+    "smtp-plain": "protocol smtp;",
+    "smtp-capabilities": "protocol smtp; smtp_auth cram-md5; smtp_capabilities '8BITMIME' 'SIZE 1000';",
+    "smtp-none": "protocol smtp; smtp_auth plain login none;",
+    "smtp-only-none": "protocol smtp; smtp_auth none; xclient off;",
+    "smtp-errors": f"{SMTP} max_errors 2;",
+    "smtp-small": "protocol smtp; smtp_auth plain none; smtp_client_buffer 256; proxy_buffer 256;",
+    "smtp-pass": "protocol smtp; smtp_auth plain login none; proxy_pass_error_message on;",
+    "smtp-no-xclient": "protocol smtp; smtp_auth plain login none; xclient off;",
+    "smtp-auth": "protocol smtp; smtp_auth plain login cram-md5 external; proxy_smtp_auth on;",
+    "smtp-auth-no-xclient": "protocol smtp; smtp_auth plain login; proxy_smtp_auth on; xclient off;",
+    "smtp-delay": "protocol smtp; smtp_greeting_delay 500ms;",
+    "smtp-quick": f"{SMTP} timeout 1s; auth_http_timeout 1s; proxy_timeout 1s;",
+}
+
+
+def protocol(server: str) -> str:
+    """The protocol that a server block of this name speaks."""
+    return server.partition("-")[0]
+
+
+def mail_block(ports: dict[str, int], auth: int, auth_path: str, dead: int) -> str:
+    """The inside of ``mail {}`` with each named server listening on its port."""
+    servers = "\n".join(
+        f"server {{ listen 127.0.0.1:{port}; {SERVERS[name]} }}" for name, port in ports.items()
+    )
+    block = f"server_name mail.example.com;\nauth_http 127.0.0.1:AUTH_PORT/auth;\n{servers}"
+    names = {"AUTH_PORT": str(auth), "AUTH_PATH": auth_path, "DEAD_PORT": str(dead)}
+    for name, value in names.items():
+        block = block.replace(name, value)
+    return block

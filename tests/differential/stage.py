@@ -1,0 +1,105 @@
+"""One proxy with an auth server and a backend of its own, on which cases are played one by one."""
+
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from case import BACKEND_PORT, DEAD_PORT, Case
+from observation import Normaliser, Observation
+from servers import SERVERS, mail_block, protocol
+from support import ports
+from support.authserver import AuthServer
+from support.backend import Backend
+from support.listener import Connection, Listener, Move, Moves, Trickle
+from support.proxy import Proxy
+from support.script import Client
+
+BARRIER = "imap-barrier"
+"""A server block that no case uses."""
+
+
+class Stage:
+    """Starts everything; stop() ends it. ``protocols`` are those that the proxy supports."""
+
+    def __init__(self, kind: str, protocols: Iterable[str]) -> None:
+        names = [name for name in SERVERS if protocol(name) in protocols]
+        self._ports = {name: ports.reserve() for name in names}
+        barrier = ports.reserve()
+        dead = ports.reserve()
+        self._directory = tempfile.TemporaryDirectory(prefix="auth-")
+        path = f"{self._directory.name}/auth"
+        Path(self._directory.name).chmod(0o755)
+        self._auth = AuthServer()
+        self._unix_auth = AuthServer(path=path)
+        Path(path).chmod(0o666)
+        self._backend = Backend()
+        self._texts = {BACKEND_PORT: str(self._backend.port), DEAD_PORT: str(dead)}
+        self._barrier = barrier
+        block = mail_block(self._ports, self._auth.port, path, dead)
+        block += f"\nserver {{ listen 127.0.0.1:{barrier}; protocol imap; }}"
+        self._proxy = Proxy(kind, block, [*self._ports.values(), barrier])
+        named = {**self._ports, "BARRIER": barrier, "AUTH": self._auth.port, "BACKEND": self._backend.port}
+        named["DEAD"] = dead
+        addresses = {f"127.0.0.1:{port}": f"127.0.0.1:{name}" for name, port in named.items()}
+        self._normaliser = Normaliser({path: "AUTH_PATH", **addresses})
+
+    def play(self, case: Case) -> Observation:
+        """Play the case and wait until the session is over in all its parts."""
+        auth = self._unix_auth if case.server.endswith("-unix") else self._auth
+        auth.script([self._filled(answer) for answer in case.auth])
+        self._backend.script(case.backend, case.go_aheads)
+        start = self._proxy.log_size
+        with Client(self._ports[case.server]) as client:
+            client.play(case.whole_talk)
+            client.finish()
+        _wait(lambda: len(auth.connections) >= len(case.auth), 1.0)
+        auth_bytes = self._records(auth)
+        _wait(lambda: len(self._backend.connections) >= bool(case.backend), 1.0)
+        backend_bytes = self._records(self._backend)
+        with Client(self._barrier) as barrier:
+            barrier.lines(1)
+        return Observation(
+            client=self._normaliser.bytes(client.received) + ("<kept open>" if client.kept_open else ""),
+            auth=auth_bytes,
+            backend=backend_bytes,
+            log=self._log(start),
+        )
+
+    def stop(self) -> None:
+        """End the proxy, then its peers."""
+        self._proxy.stop()
+        for listener in (self._auth, self._unix_auth, self._backend):
+            listener.close()
+        self._directory.cleanup()
+
+    def _log(self, start: int) -> tuple[str, ...]:
+        return tuple(line for line in self._normaliser.log(self._proxy.log(start)) if "127.0.0.1:BARRIER" not in line)
+
+    def _records(self, listener: Listener) -> tuple[str, ...]:
+        listener.wait_ended(5.0)
+
+        def text(connection: Connection) -> str:
+            still = "" if connection.ended.is_set() else "<still open>"
+            return self._normaliser.bytes(bytes(connection.received)) + still
+
+        return tuple(map(text, listener.connections))
+
+    def _filled(self, moves: Moves) -> Moves:
+        return tuple(map(self._move, moves)) if isinstance(moves, tuple) else self._move(moves)
+
+    def _move(self, move: Move) -> Move:
+        if isinstance(move, Trickle):
+            return Trickle(self._fill(move.data), move.pause)
+        return self._fill(move) if isinstance(move, bytes) else move
+
+    def _fill(self, data: bytes) -> bytes:
+        for text, value in self._texts.items():
+            data = data.replace(text.encode(), value.encode())
+        return data
+
+
+def _wait(done: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not done() and time.monotonic() < deadline:
+        time.sleep(0.005)

@@ -1,0 +1,61 @@
+"""The same sessions through Debian's nginx and through fastmail: every byte to anybody is the same.
+
+Each case plays on both, in front of recording peers; where differences.py says so, what nginx did is
+turned into what fastmail is meant to do before the two are compared.
+"""
+
+from collections.abc import Iterator
+
+import cases_auth
+import cases_backend
+import cases_imap
+import cases_sasl
+import pytest
+from case import Case
+from differences import DIFFERENCES, intended, rewritten
+from stage import Stage
+
+CASES: list[Case] = [*cases_imap.CASES, *cases_sasl.CASES, *cases_auth.CASES, *cases_backend.CASES]
+
+FASTMAIL_PROTOCOLS = ("imap",)
+"""What fastmail speaks so far; the other protocols' tables are checked against nginx alone."""
+
+
+
+@pytest.fixture(scope="module")
+def nginx() -> Iterator[Stage]:
+    stage = Stage("nginx", ["imap", "pop3", "smtp"])
+    yield stage
+    stage.stop()
+
+
+@pytest.fixture(scope="module")
+def fastmail() -> Iterator[Stage]:
+    stage = Stage("fastmail", FASTMAIL_PROTOCOLS)
+    yield stage
+    stage.stop()
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.server}: {case.name}")
+def test_session(case: Case, nginx: Stage, proxy_kind: str, request: pytest.FixtureRequest) -> None:
+    seen = nginx.play(case)
+    differences = intended(case)
+    expected = rewritten(case, seen, differences)
+    for difference in differences:
+        if difference.cases:
+            assert rewritten(case, seen, [difference]) != seen, f"nginx does so too; stale: {difference.reason}"
+    assert expected.client == case.client
+    if case.protocol not in FASTMAIL_PROTOCOLS or proxy_kind == "nginx":
+        return  # the table is right, and that is all there is to see
+    observed = request.getfixturevalue("fastmail").play(case)
+    assert observed.described() == expected.described()
+    for difference in differences:
+        others = [other for other in differences if other is not difference]
+        shows = rewritten(case, seen, others) != expected
+        assert shows or not difference.cases, f"fastmail does not show it; stale: {difference.reason}"
+
+
+def test_differences_name_cases() -> None:
+    names = {case.name for case in CASES}
+    unknown = [name for difference in DIFFERENCES for name in difference.cases - names]
+    assert unknown == []

@@ -1,0 +1,1 @@
+"""Servers, clients and proxies that the tests talk to; one noun per module."""

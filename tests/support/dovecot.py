@@ -1,0 +1,132 @@
+"""A real Dovecot with empty maildirs, in a directory of its own and on free ports."""
+
+import getpass
+import grp
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from support import ports
+
+PASSWORD = "s3cret pass"
+
+_CONFIGURATION = """
+base_dir = {directory}/run
+state_dir = {directory}/state
+log_path = {directory}/log
+protocols = imap pop3
+listen = 127.0.0.1
+ssl = no
+disable_plaintext_auth = no
+auth_mechanisms = plain login
+default_internal_user = {internal}
+default_internal_group = {group}
+default_login_user = {login}
+default_process_limit = 600
+default_client_limit = 2000
+mail_max_userip_connections = 0
+mail_location = maildir:~/mail
+mail_uid = {owner}
+mail_save_crlf = yes
+first_valid_uid = 0
+passdb {{
+  driver = passwd-file
+  args = scheme=PLAIN username_format=%u {directory}/users
+}}
+userdb {{
+  driver = static
+  args = uid={owner} gid={gid} home={directory}/mail/%u
+}}
+service imap-login {{
+  chroot =
+  service_count = 0
+  process_min_avail = 1
+  inet_listener imap {{
+    port = {imap}
+  }}
+  inet_listener imaps {{
+    port = 0
+  }}
+}}
+service pop3-login {{
+  chroot =
+  service_count = 0
+  inet_listener pop3 {{
+    port = {pop3}
+  }}
+  inet_listener pop3s {{
+    port = 0
+  }}
+}}
+service anvil {{
+  chroot =
+}}
+service stats {{
+  chroot =
+}}
+"""
+
+
+class Dovecot:
+    """Serves IMAP on ``imap`` and POP3 on ``pop3``; the users given can log in with PASSWORD."""
+
+    def __init__(self, users: list[str]) -> None:
+        self.imap = ports.reserve()
+        self.pop3 = ports.reserve()
+        self.directory = Path(tempfile.mkdtemp(prefix="dovecot-"))
+        self.directory.chmod(0o755)
+        (self.directory / "mail").mkdir()
+        (self.directory / "users").write_text("".join(f"{user}:{PASSWORD}\n" for user in users))
+        configuration = self.directory / "dovecot.conf"
+        configuration.write_text(self._configuration())
+        dovecot = shutil.which("dovecot", path=f"{os.environ['PATH']}:/usr/sbin") or "dovecot"
+        self._process = subprocess.Popen([dovecot, "-F", "-c", str(configuration)], stdin=subprocess.DEVNULL)
+        deadline = time.monotonic() + 20
+        while not (ports.listening(self.imap) and ports.listening(self.pop3)):
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                raise RuntimeError("Dovecot did not start")
+            time.sleep(0.02)
+
+    def messages(self, user: str) -> list[bytes]:
+        """The inbox as it lies on disk, oldest first."""
+        inbox = self.directory / "mail" / user / "mail"
+        files = [*inbox.glob("cur/*"), *inbox.glob("new/*")]
+        return [path.read_bytes() for path in sorted(files, key=lambda path: path.name)]
+
+    def stop(self) -> None:
+        """End it with TERM, by process id, and remove its directory."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(20)
+        finally:
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _configuration(self) -> str:
+        if os.geteuid() == 0:  # the users that Debian's package has made
+            owner, internal, login = "nobody", "dovecot", "dovenull"
+            shutil.chown(self.directory / "mail", owner)
+        else:
+            owner = internal = login = getpass.getuser()
+        names = {"owner": owner, "internal": internal, "login": login}
+        group = grp.getgrgid(pwd.getpwnam(internal).pw_gid).gr_name
+        return _CONFIGURATION.format(
+            directory=self.directory, imap=self.imap, pop3=self.pop3, group=group,
+            gid=pwd.getpwnam(owner).pw_gid, **names,
+        )  # fmt: skip
