@@ -22,7 +22,6 @@ from .kinds import (
     STRINGS,
     Kind,
     bitmask,
-    custom,
     enum,
 )
 from .statement import Context, Environment, Statement
@@ -51,8 +50,8 @@ BLOCK = Kind("block", _nothing)
 _PAGE = Computed("page size", lambda environment: resource.getpagesize())
 _HOST_NAME = Computed("host name", lambda environment: environment.host_name)
 _NO_LOGS = Computed("built-in file", lambda environment: ())
-_LOG = custom("log", error_log.parse, repeats=True)
-_NETWORKS = custom("network", resolver.parse_network, repeats=True)
+_LOG = Kind("log", error_log.parse, repeats=True)
+_NETWORKS = Kind("network", resolver.parse_network, repeats=True)
 _MECHANISMS = "plain", "login", "cram-md5", "external"
 
 
@@ -62,13 +61,13 @@ def _foreign(name: str, arguments: Arguments, text: str, kind: Kind = STRINGS) -
 
 # fmt: off
 MAIN = (
-    Directive("user", _MAIN, _1_2, custom("USER [GROUP]", user.parse), Computed("nobody", user.default), _ONE,
+    Directive("user", _MAIN, _1_2, Kind("USER [GROUP]", user.parse), Computed("nobody", user.default), _ONE,
               "User and group of the workers; the group defaults to the one named like the user."),
-    Directive("worker_processes", _MAIN, _1, custom("number or auto", worker.parse_processes), 1, _ONE,
+    Directive("worker_processes", _MAIN, _1, Kind("number or auto", worker.parse_processes), 1, _ONE,
               "Workers; `auto` is one per processor online."),
-    Directive("worker_cpu_affinity", _MAIN, _SOME, custom("masks or auto", worker.parse_affinity), (), _ONE,
+    Directive("worker_cpu_affinity", _MAIN, _SOME, Kind("masks or auto", worker.parse_affinity), (), _ONE,
               "Processors that each worker may run on.", _NOT_YET),
-    Directive("worker_priority", _MAIN, _1, custom("[+-]number", worker.parse_priority), 0, _ONE,
+    Directive("worker_priority", _MAIN, _1, Kind("[+-]number", worker.parse_priority), 0, _ONE,
               "Nice value of the workers.", _NOT_YET),
     Directive("worker_rlimit_nofile", _MAIN, _1, NUMBER, None, _ONE,
               "Limit of open files, set in each worker."),
@@ -93,7 +92,7 @@ MAIN = (
     Directive("error_log", ("main", *_MAIL), _SOME, _LOG, _NO_LOGS, _LIST,
               "File or `stderr`, and the least severe level written to it (`error`); `syslog:` and `memory:` "
               "are not supported yet."),
-    Directive("include", _ANYWHERE, _1, custom("file or pattern", _nothing, repeats=True), None, _ONE,
+    Directive("include", _ANYWHERE, _1, Kind("file or pattern", _nothing, repeats=True), None, _ONE,
               "Read a file, or all that match a pattern, in place."),
     _foreign("load_module", _1, "Modules of nginx are not loaded."),
     Directive("debug_points", _MAIN, _1, enum("stop", "abort"), None, _ONE,
@@ -116,9 +115,9 @@ MAIN = (
 )
 
 EVENTS = (
-    Directive("worker_connections", _EVENTS, _1, custom("number", worker.parse_connections), 512, _ONE,
+    Directive("worker_connections", _EVENTS, _1, Kind("number", worker.parse_connections), 512, _ONE,
               "Connections of one worker: listening sockets, clients, auth servers and backends together."),
-    Directive("use", _EVENTS, _1, custom("epoll", worker.parse_event_method), "epoll", _ONE,
+    Directive("use", _EVENTS, _1, Kind("epoll", worker.parse_event_method), "epoll", _ONE,
               "Event method; there is only `epoll`."),
     Directive("multi_accept", _EVENTS, _1, FLAG, False, _ONE, "Accept all waiting connections at once."),
     Directive("accept_mutex", _EVENTS, _1, FLAG, False, _ONE, "The kernel wakes one worker.", _NO_FUNCTION),
@@ -131,12 +130,12 @@ EVENTS = (
 
 CORE = (
     Directive("server", ("mail",), _BRACES, BLOCK, None, _ONE, "A proxy of one protocol; repeatable."),
-    Directive("listen", _SERVER, _SOME, custom("address, parameters", listen.parse, repeats=True), (), _ONE,
+    Directive("listen", _SERVER, _SOME, Kind("address, parameters", listen.parse, repeats=True), (), _ONE,
               "An address to accept on. Parameters: `bind` and `backlog=N` are supported; `ssl`, "
               "`proxy_protocol`, `multipath`, `so_keepalive`, `rcvbuf`, `sndbuf` and `ipv6only=off` are not "
               "supported yet, nor is a wildcard that serves for other addresses of its port."),
     Directive("protocol", _SERVER, _1,
-              custom("imap, pop3 or smtp", worker.parse_protocol, repeats=True),
+              Kind("imap, pop3 or smtp", worker.parse_protocol, repeats=True),
               Computed("by port", lambda environment: None), _ONE,
               "The protocol; ports 143, 993, 110, 995, 25, 465 and 587 suggest theirs."),
     Directive("server_name", _MAIL, _1, STRING, _HOST_NAME, _VALUE,
@@ -145,14 +144,14 @@ CORE = (
               "How long a login may take in all, from the greeting on; and again for the backend's part."),
     Directive("max_errors", _MAIL, _1, NUMBER, 5, _VALUE,
               "Syntax errors after which a session is closed."),
-    Directive("resolver", _MAIL, _SOME, custom("servers or off", resolver.parse_resolver), None, _VALUE,
+    Directive("resolver", _MAIL, _SOME, Kind("servers or off", resolver.parse_resolver), None, _VALUE,
               "Name servers for SMTP clients' names.", _NOT_YET),
     Directive("resolver_timeout", _MAIL, _1, MSEC, 30_000, _VALUE,
               "How long one name may take.", _NO_FUNCTION),
 )
 
 AUTH_HTTP = (
-    Directive("auth_http", _MAIL, _1, custom("URL", auth_http.parse, repeats=True), None, _VALUE,
+    Directive("auth_http", _MAIL, _1, Kind("URL", auth_http.parse, repeats=True), None, _VALUE,
               "The HTTP server that is asked; required. `https://` is an addition of fastmail."),
     Directive("auth_http_timeout", _MAIL, _1, MSEC, 60_000, _VALUE,
               "How long its answer may take."),
@@ -230,7 +229,7 @@ SSL = (
          ("TLSv1.2", "TLSv1.3"), "Versions of TLS."),
     _ssl("ssl_ciphers", _1, STRING, "HIGH:!aNULL:!MD5", "Ciphers of TLS 1.2 and older."),
     _ssl("ssl_prefer_server_ciphers", _1, FLAG, False, "Our order of ciphers counts."),
-    _ssl("ssl_session_cache", _1_2, custom("store", session_cache.parse), ("none",),
+    _ssl("ssl_session_cache", _1_2, Kind("store", session_cache.parse), ("none",),
          "Session cache.", ("off",)),
     _ssl("ssl_session_tickets", _1, FLAG, True, "Session tickets."),
     _ssl("ssl_session_ticket_key", _1, STRINGS, (), "Keys of tickets."),

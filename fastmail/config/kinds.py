@@ -89,8 +89,3 @@ def bitmask(*choices: str) -> Kind:
         return tuple(choice for choice in choices if choice in chosen)
 
     return Kind("bitmask", parse, repeats=True, choices=choices)
-
-
-def custom(name: str, parse: Parse, *, repeats: bool = False, choices: tuple[str, ...] = ()) -> Kind:
-    """A syntax that one directive has for itself."""
-    return Kind(name, parse, repeats, choices)

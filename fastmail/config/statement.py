@@ -1,6 +1,5 @@
 """One statement being read, and what it may ask of its surroundings."""
 
-import os
 import socket
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -85,8 +84,3 @@ class Statement:
     def warn(self, message: str, level: str = "warn") -> None:
         """Note something that does not stop the configuration from loading."""
         self.environment.messages.append((level, located(message, self.lexer.place)))
-
-
-def online_processors() -> int:
-    """What ``worker_processes auto`` means."""
-    return max(os.sysconf("SC_NPROCESSORS_ONLN"), 1)

@@ -1,16 +1,17 @@
 """Values of the ``worker_*`` directives, and of ``use`` and ``env``."""
 
+import os
 from typing import Any
 
 from . import units
-from .statement import Statement, online_processors
+from .statement import Statement
 
 
 def parse_processes(statement: Statement, previous: Any) -> int:
     """A number, or ``auto``: as many as there are processors online."""
     value = statement.words[1]
     if value == "auto":
-        return online_processors()
+        return max(os.sysconf("SC_NPROCESSORS_ONLN"), 1)
     try:
         return units.number(value)
     except ValueError:
