@@ -45,7 +45,9 @@ cdef bint put_auth_request(Login *l, Buffer *out) noexcept nogil:
     puts(out, l.client)
     puts(out, b"\r\n")
     if server.protocol.client_host:
-        puts(out, b"Client-Host: [UNAVAILABLE]\r\n")
+        puts(out, b"Client-Host: ")
+        puts(out, client_host(l))
+        puts(out, b"\r\n")
     if l.method == METHOD_NONE:
         puts(out, b"Auth-SMTP-Helo: ")
         put_span(out, buffer_span(&l.helo))

@@ -79,12 +79,6 @@ cdef inline bint imap_tag_byte(char c) noexcept nogil:
     return 97 <= c <= 122 or 65 <= c <= 90 or 48 <= c <= 57 or c == 45 or c == 46 or c == 95
 
 
-cdef void argument_end(Login *l, uint32_t end) noexcept nogil:
-    l.argument[l.arguments].start = l.mark
-    l.argument[l.arguments].size = end - l.mark
-    l.arguments += 1
-
-
 cdef Parsed imap_error(Login *l) noexcept nogil:
     return imap_skipped(l, syntax_error(l))
 
@@ -291,6 +285,7 @@ cdef UpstreamStep imap_send_login(Login *l) noexcept nogil:
     synchronising literals otherwise, which every server takes (RFC 3501 section 6.2.3)."""
     cdef Span login = buffer_span(&l.login)
     cdef Span password = buffer_span(&l.password)
+    l.action = b"sending LOGIN command to upstream"
     put(&l.order, l.tag, l.tag_size)
     puts(&l.order, b"LOGIN ")
     if login.size + password.size < IMAP_LINE_MAX and imap_quotable(login) and imap_quotable(password):
@@ -325,11 +320,13 @@ cdef UpstreamStep imap_upstream(Login *l, Span line) noexcept nogil:
     if line.size < 1 or line.data[0] != 43:
         return UP_REJECTED
     if l.upstream == IMAP_UP_USER:
+        l.action = b"sending user name to upstream"
         put_span(&l.order, buffer_span(&l.login))
         puts(&l.order, b" ")
         put_literal(&l.order, &l.password)
         l.upstream = IMAP_UP_PASSWORD
         return UP_NEXT
+    l.action = b"sending password to upstream"
     put_span(&l.order, buffer_span(&l.password))
     puts(&l.order, b"\r\n")
     credentials_wipe(l)

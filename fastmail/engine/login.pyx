@@ -178,31 +178,62 @@ cdef Parsed skip_line(Login *l) noexcept nogil:
     return PARSE_INVALID
 
 
-cdef Parsed parse_response(Login *l) noexcept nogil:
-    """A SASL response line. CR LF and LF end it; a CR elsewhere is a syntax error."""
+cdef Parsed take_line(Login *l, uint32_t *size) noexcept nogil:
+    """A whole line, ``size`` without its line end, which is CR LF or LF. A CR elsewhere is a syntax
+    error."""
     cdef char *p = l.input.data + l.input.start
-    cdef uint32_t n = buffer_used(&l.input)
-    cdef char *found
-    cdef uint32_t size, i
-    if l.scan >= n:
+    cdef Parsed parsed = skip_line(l)
+    if parsed == PARSE_MORE:
         return PARSE_MORE
-    found = <char *> memchr(p + l.scan, 10, n - l.scan)
-    if found == NULL:
-        l.scan = n
-        return PARSE_MORE
-    size = <uint32_t> (found - p)
-    l.scan = size + 1
-    if size and p[size - 1] == 13:
-        size -= 1
-    if size and memchr(p, 13, size) != NULL:
-        return PARSE_INVALID
+    size[0] = l.scan - 1
+    if size[0] and p[size[0] - 1] == 13:
+        size[0] -= 1
+    return PARSE_INVALID if size[0] and memchr(p, 13, size[0]) != NULL else PARSE_COMMAND
+
+
+cdef Parsed parse_response(Login *l) noexcept nogil:
+    """A SASL response line: its first word counts, the rest is ignored, no word is an empty response."""
+    cdef uint32_t size = 0
+    cdef Parsed parsed = take_line(l, &size)
+    cdef char *space
+    if parsed != PARSE_COMMAND:
+        return parsed
+    space = <char *> memchr(l.input.data + l.input.start, 32, size)
     l.argument[0].start = 0
-    l.argument[0].size = size
-    for i in range(size):
-        if p[i] == 32:
-            l.argument[0].size = i
-            break
+    l.argument[0].size = size if space == NULL else <uint32_t> (space - l.input.data) - l.input.start
     return PARSE_COMMAND
+
+
+cdef Parsed parse_words(Login *l, uint32_t at, uint32_t size, int most) noexcept nogil:
+    """Split a line's rest at its spaces. More than ``most`` arguments are a syntax error."""
+    cdef char *p = l.input.data + l.input.start
+    l.arguments = 0
+    while True:
+        while at < size and p[at] == 32:
+            at += 1
+        if at == size:
+            return PARSE_COMMAND
+        if l.arguments == most:
+            return PARSE_INVALID
+        l.mark = at
+        while at < size and p[at] != 32:
+            at += 1
+        l.argument[l.arguments].escaped = False
+        argument_end(l, at)
+
+
+cdef void argument_end(Login *l, uint32_t end) noexcept nogil:
+    """The argument that began at l.mark is complete."""
+    l.argument[l.arguments].start = l.mark
+    l.argument[l.arguments].size = end - l.mark
+    l.arguments += 1
+
+
+cdef uint32_t verb_size(Login *l, uint32_t size) noexcept nogil:
+    """Bytes of the line before its first space."""
+    cdef char *p = l.input.data + l.input.start
+    cdef char *space = <char *> memchr(p, 32, size)
+    return size if space == NULL else <uint32_t> (space - p)
 
 
 cdef Action too_long(Login *l) noexcept nogil:

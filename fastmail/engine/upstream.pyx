@@ -9,6 +9,7 @@ cdef void upstream_start(Login *l) noexcept nogil:
     buffer_free(&l.reply)
     buffer_free(&l.order)
     l.upstream = 0
+    l.own_reply = NULL
     l.line = l.reply_scan = 0
 
 
@@ -68,13 +69,17 @@ cdef UpstreamStep upstream_run(Login *l) noexcept nogil:
 
 
 cdef void upstream_rejected(Login *l, Span line) noexcept nogil:
-    """proxy_pass_error_message hands the complete reply on; otherwise it is our error."""
-    cdef Span shown = line
-    if l.tag_size and shown.size > l.tag_size and memcmp(shown.data, l.tag, l.tag_size) == 0:
-        shown = span_of(shown.data + l.tag_size, shown.size - l.tag_size)
+    """proxy_pass_error_message hands the complete reply on; otherwise it is our error. The log shows
+    the complete reply, of IMAP's the line that was judged, without its tag."""
+    cdef Span reply = span_of(l.reply.data + l.reply.start, l.reply_scan)
+    cdef Span shown = span_of(reply.data, reply.size - 2)
+    if l.tag_size:
+        shown = line
+        if line.size > l.tag_size and memcmp(line.data, l.tag, l.tag_size) == 0:
+            shown = span_of(line.data + l.tag_size, line.size - l.tag_size)
     if l.server.proxy_pass_error_message:
         note_quoted(l, LOG_INFO, b"upstream sent invalid response: ", shown)
-        put(&l.output, l.reply.data + l.reply.start, l.reply_scan)
+        put_span(&l.output, reply)
         return
     note_quoted(l, LOG_ERR, b"upstream sent invalid response: ", shown)
     puts(&l.output, l.server.protocol.internal_error)

@@ -1,0 +1,288 @@
+# SMTP: the client's dialogue (reference 5.6) and the login at the backend (reference 7.4).
+
+cdef enum SmtpVerb:
+    SMTP_NONE = 0
+    SMTP_HELO
+    SMTP_EHLO
+    SMTP_AUTH
+    SMTP_QUIT
+    SMTP_NOOP
+    SMTP_MAIL
+    SMTP_RCPT
+    SMTP_RSET
+    SMTP_REFUSED                # VRFY, EXPN, HELP, STARTTLS: known, not served, not an error
+
+
+cdef tuple smtp_capability(bytes server_name, list capabilities, uint32_t auth):
+    mechanisms = [name for bit, name in ADVERTISED if auth & <uint32_t> bit]
+    lines = [server_name, *capabilities]
+    if mechanisms:
+        lines.append(b" ".join([b"AUTH", *mechanisms]))
+    last = lines.pop()
+    return b"".join(b"250-" + line + b"\r\n" for line in lines) + b"250 " + last + b"\r\n", b""
+
+
+cdef void smtp_greeting(Login *l) noexcept nogil:
+    puts(&l.output, b"220 ")
+    put_span(&l.output, l.server.server_name)
+    puts(&l.output, b" ESMTP ready\r\n")
+
+
+cdef void smtp_invalid(Login *l) noexcept nogil:
+    puts(&l.output, b"500 5.5.1 Invalid command\r\n")
+
+
+cdef void smtp_rejected(Login *l, Span text, Span code) noexcept nogil:
+    if code.size:
+        put_span(&l.output, code)
+    else:
+        puts(&l.output, b"535 5.7.0")
+    puts(&l.output, b" ")
+    put_span(&l.output, text)
+    puts(&l.output, b"\r\n")
+
+
+cdef SmtpVerb smtp_verb(Span s) noexcept nogil:
+    if span_is_word(s, b"EHLO"):
+        return SMTP_EHLO
+    if span_is_word(s, b"AUTH"):
+        return SMTP_AUTH
+    if span_is_word(s, b"MAIL"):
+        return SMTP_MAIL
+    if span_is_word(s, b"RCPT"):
+        return SMTP_RCPT
+    if span_is_word(s, b"QUIT"):
+        return SMTP_QUIT
+    if span_is_word(s, b"HELO"):
+        return SMTP_HELO
+    if span_is_word(s, b"RSET"):
+        return SMTP_RSET
+    if span_is_word(s, b"NOOP"):
+        return SMTP_NOOP
+    if span_is_word(s, b"VRFY") or span_is_word(s, b"EXPN") or span_is_word(s, b"HELP") \
+            or span_is_word(s, b"STARTTLS"):
+        return SMTP_REFUSED
+    return SMTP_NONE
+
+
+cdef Parsed smtp_parse(Login *l) noexcept nogil:
+    cdef uint32_t size = 0, at
+    cdef Parsed parsed = take_line(l, &size)
+    if parsed != PARSE_COMMAND:
+        return parsed
+    at = verb_size(l, size)
+    l.verb = <uint8_t> smtp_verb(span_of(l.input.data + l.input.start, at))
+    return PARSE_INVALID if l.verb == SMTP_NONE else parse_words(l, at, size, ARGUMENTS_MAX)
+
+
+cdef Action smtp_reply(Login *l, const char *line) noexcept nogil:
+    puts(&l.output, line)
+    return ACT_NEXT
+
+
+cdef bint keep_command(Login *l, Buffer *into) noexcept nogil:
+    """The raw command, from its verb to the end of its last argument."""
+    cdef Argument *last = &l.argument[l.arguments - 1]
+    buffer_free(into)
+    return put(into, l.input.data + l.input.start, last.start + last.size)
+
+
+cdef Action smtp_command(Login *l) noexcept nogil:
+    if l.verb == SMTP_EHLO or l.verb == SMTP_HELO:
+        return smtp_hello(l)
+    if l.verb == SMTP_AUTH:
+        if l.arguments == 0:
+            return smtp_reply(l, b"501 5.5.4 Invalid argument\r\n")
+        return sasl_start(l, l.arguments)
+    if l.verb == SMTP_MAIL:
+        return smtp_mail(l)
+    if l.verb == SMTP_RCPT:
+        return smtp_rcpt(l)
+    if l.verb == SMTP_QUIT:
+        smtp_reply(l, b"221 2.0.0 Bye\r\n")
+        return ACT_CLOSE
+    if l.verb == SMTP_REFUSED:
+        return ACT_INVALID
+    if l.verb == SMTP_RSET:
+        buffer_free(&l.mail_from)
+        buffer_free(&l.rcpt_to)
+    return smtp_reply(l, b"250 2.0.0 OK\r\n")
+
+
+cdef Action smtp_hello(Login *l) noexcept nogil:
+    """HELO and EHLO forget sender and recipient. Who has said EHLO once is taken for ESMTP for good."""
+    if l.arguments != 1:
+        return smtp_reply(l, b"501 5.5.4 Invalid argument\r\n")
+    keep_argument(l, 0, &l.helo)
+    buffer_free(&l.mail_from)
+    buffer_free(&l.rcpt_to)
+    if l.verb == SMTP_EHLO:
+        l.esmtp = True
+        put_span(&l.output, l.server.capability)
+        return ACT_NEXT
+    puts(&l.output, b"250 ")
+    put_span(&l.output, l.server.server_name)
+    return smtp_reply(l, b"\r\n")
+
+
+cdef Action smtp_mail(Login *l) noexcept nogil:
+    if not l.server.auth & MECH_NONE:
+        note_rejected(l, b"client was rejected: ", span_of(l.input.data + l.input.start, l.scan))
+        return smtp_reply(l, b"530 5.7.1 Authentication required\r\n")
+    if l.mail_from.end:
+        return smtp_reply(l, b"503 5.5.1 Bad sequence of commands\r\n")
+    if l.arguments == 0:
+        return smtp_reply(l, b"501 5.5.4 Invalid argument\r\n")
+    credentials_wipe(l)
+    buffer_free(&l.login)
+    keep_command(l, &l.mail_from)
+    return smtp_reply(l, b"250 2.0.0 OK\r\n")
+
+
+cdef Action smtp_rcpt(Login *l) noexcept nogil:
+    """Without authentication it is the recipient that the auth server is asked about."""
+    if not l.mail_from.end:
+        return smtp_reply(l, b"503 5.5.1 Bad sequence of commands\r\n")
+    if l.arguments == 0:
+        return smtp_reply(l, b"501 5.5.4 Invalid argument\r\n")
+    credentials_wipe(l)
+    buffer_free(&l.login)
+    keep_command(l, &l.rcpt_to)
+    return attempt(l, METHOD_NONE)
+
+
+cdef void note_rejected(Login *l, const char *text, Span seen) noexcept nogil:
+    """Line ends are shown as ``_``; from an AUTH on nothing is, it may carry a password."""
+    cdef Buffer shown
+    cdef uint32_t i
+    cdef bint fresh = True      # at the beginning of a line
+    memset(&shown, 0, sizeof(shown))
+    for i in range(seen.size):
+        if fresh and seen.size - i >= 4 and strncasecmp(seen.data + i, b"AUTH", 4) == 0:
+            seen.size = i + 4
+            break
+        fresh = seen.data[i] == 10
+    put_span(&shown, seen)
+    for i in range(shown.end):
+        if shown.data[i] == 13 or shown.data[i] == 10:
+            shown.data[i] = 95
+    if not shown.failed:
+        note_quoted(l, LOG_INFO, text, buffer_span(&shown))
+    buffer_free(&shown)
+
+
+cdef void smtp_early_talker(Login *l) noexcept nogil:
+    note_rejected(l, b"client was rejected before greeting: ", buffer_span(&l.input))
+    puts(&l.output, b"503 5.5.0 Improper use of SMTP command pipelining\r\n")
+
+
+cdef const char *client_host(Login *l) noexcept nogil:
+    """Client-Host and XCLIENT's NAME: without a resolver there is no name to give."""
+    return b"[UNAVAILABLE]"
+
+
+# --- the backend ---------------------------------------------------------------------------------
+
+cdef enum SmtpUpstream:
+    SMTP_UP_GREETING = 0
+    SMTP_UP_HELLO               # our own EHLO or HELO
+    SMTP_UP_XCLIENT
+    SMTP_UP_CLIENT_HELLO        # the client's, once the backend knows that it is his
+    SMTP_UP_MAIL
+    SMTP_UP_RCPT
+    SMTP_UP_AUTH
+
+
+cdef UpstreamStep smtp_send(Login *l, SmtpUpstream state, const char *action) noexcept nogil:
+    puts(&l.order, b"\r\n")
+    l.upstream = state
+    l.action = action
+    return UP_NEXT
+
+
+cdef UpstreamStep smtp_send_hello(Login *l) noexcept nogil:
+    puts(&l.order, b"EHLO " if l.server.xclient or l.esmtp else b"HELO ")
+    put_span(&l.order, l.server.server_name)
+    return smtp_send(l, SMTP_UP_HELLO, b"sending HELO/EHLO to upstream")
+
+
+cdef UpstreamStep smtp_send_xclient(Login *l) noexcept nogil:
+    """Postfix's XCLIENT: who the client really is. Sent whether it was announced or not, as nginx does."""
+    puts(&l.order, b"XCLIENT ADDR=")
+    if memchr(l.client, 58, strlen(l.client)) != NULL and memcmp(l.client, b"unix:", 5) != 0:
+        puts(&l.order, b"IPV6:")
+    puts(&l.order, l.client)
+    if l.login.end > l.login.start and not l.server.proxy_smtp_auth:
+        puts(&l.order, b" LOGIN=")
+        put_xtext(&l.order, buffer_span(&l.login))
+    puts(&l.order, b" NAME=")
+    puts(&l.order, client_host(l))
+    return smtp_send(l, SMTP_UP_XCLIENT, b"sending XCLIENT to upstream")
+
+
+cdef UpstreamStep smtp_send_client_hello(Login *l) noexcept nogil:
+    puts(&l.order, b"EHLO " if l.esmtp else b"HELO ")
+    put_span(&l.order, buffer_span(&l.helo))
+    return smtp_send(l, SMTP_UP_CLIENT_HELLO, b"sending client HELO/EHLO to upstream")
+
+
+cdef UpstreamStep smtp_send_auth(Login *l) noexcept nogil:
+    cdef Buffer plain
+    if not l.password_known:
+        note(l, LOG_ERR, b"no password available")
+        return UP_ERROR
+    memset(&plain, 0, sizeof(plain))
+    put(&plain, b"\0", 1)
+    put_span(&plain, buffer_span(&l.login))
+    put(&plain, b"\0", 1)
+    put_span(&plain, buffer_span(&l.password))
+    puts(&l.order, b"AUTH PLAIN ")
+    put_base64(&l.order, buffer_span(&plain))
+    if plain.failed:
+        l.order.failed = True
+    buffer_free(&plain)
+    credentials_wipe(l)
+    return smtp_send(l, SMTP_UP_AUTH, b"sending AUTH to upstream")
+
+
+cdef UpstreamStep smtp_introduced(Login *l) noexcept nogil:
+    """The backend knows who speaks: now the login itself, or the envelope so far."""
+    if l.method == METHOD_NONE:
+        put_span(&l.order, buffer_span(&l.mail_from))
+        return smtp_send(l, SMTP_UP_MAIL, b"sending MAIL FROM to upstream")
+    if l.server.proxy_smtp_auth:
+        return smtp_send_auth(l)
+    return smtp_logged_in(l)
+
+
+cdef UpstreamStep smtp_logged_in(Login *l) noexcept nogil:
+    l.own_reply = b"235 2.0.0 OK\r\n"
+    return UP_ACCEPTED
+
+
+cdef bint smtp_code(Login *l, const char *code) noexcept nogil:
+    """Of a reply of several lines the first one's code counts."""
+    return l.reply_scan >= 3 and memcmp(l.reply.data + l.reply.start, code, 3) == 0
+
+
+cdef UpstreamStep smtp_upstream(Login *l, Span line) noexcept nogil:
+    if line.size >= 4 and line.data[3] == 45:
+        return UP_SKIP
+    if l.upstream == SMTP_UP_RCPT:
+        return UP_ACCEPTED      # whatever it says, it is the client's to hear
+    if l.upstream == SMTP_UP_GREETING:
+        return smtp_send_hello(l) if smtp_code(l, b"220") else UP_REJECTED
+    if l.upstream == SMTP_UP_XCLIENT:
+        if not smtp_code(l, b"220") and not smtp_code(l, b"250"):
+            return UP_REJECTED
+        return smtp_send_client_hello(l) if l.helo.end else smtp_introduced(l)
+    if l.upstream == SMTP_UP_AUTH:
+        return smtp_logged_in(l) if smtp_code(l, b"235") else UP_REJECTED
+    if not smtp_code(l, b"250"):
+        return UP_REJECTED
+    if l.upstream == SMTP_UP_HELLO:
+        return smtp_send_xclient(l) if l.server.xclient else smtp_introduced(l)
+    if l.upstream == SMTP_UP_CLIENT_HELLO:
+        return smtp_introduced(l)
+    put_span(&l.order, buffer_span(&l.rcpt_to))
+    return smtp_send(l, SMTP_UP_RCPT, b"sending RCPT TO to upstream")
