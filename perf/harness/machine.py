@@ -1,5 +1,6 @@
 """What the measurement stands on: packages, builds, cores, ports, versions."""
 
+import fcntl
 import os
 import platform
 import re
@@ -8,6 +9,8 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,8 +44,8 @@ def install_packages() -> None:
         raise SetupError(f"missing packages; install them with: sudo {' '.join(command)}")
     print(f"installing {' '.join(missing)}", file=sys.stderr)
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    _checked(["apt-get", "update", "-q"], env=environment)
-    _checked(command, env=environment)
+    _checked(["apt-get", "update", "-q"], environment)
+    _checked(command, environment)
     if "nginx-light" in missing:  # the package starts a server of its own, which would share the cores
         subprocess.run(["service", "nginx", "stop"], check=False, capture_output=True)
 
@@ -52,26 +55,27 @@ def build_loadgen() -> None:
 
 
 def build_engine() -> None:
-    """Makes the virtual environment and the engine when they are missing or older than the sources."""
-    if not VENV_PYTHON.exists():
-        print("making .venv", file=sys.stderr)
-        _checked([sys.executable, "-m", "venv", str(ROOT / ".venv")])
-        _checked([str(VENV_PYTHON), "-m", "pip", "install", "-q", "-e", str(ROOT)])
-    built = [path.stat().st_mtime for path in (ROOT / "fastmail").glob("_speedups*.so")]
-    sources = [
-        path.stat().st_mtime
-        for pattern in ("*.pyx", "*.pxd", "*.pxi")
-        for path in (ROOT / "fastmail").rglob(pattern)
-    ]
-    if not built or max(sources, default=0) > min(built):
-        print("building the engine", file=sys.stderr)
-        _checked([str(VENV_PYTHON), "setup.py", "-q", "build_ext", "--inplace"], cwd=ROOT)
+    """The virtual environment and the engine, made or brought up to date."""
+    print("building fastmail", file=sys.stderr)
+    _checked([str(ROOT / "ci" / "setup"), "demo"])
 
 
-def _checked(command: list[str], **options: object) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, **options)  # type: ignore[call-overload]
+def _checked(command: list[str], environment: Mapping[str, str] = os.environ) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         raise SetupError(f"{' '.join(command)} failed:\n{(done.stderr or done.stdout).strip()}")
+
+
+@contextmanager
+def machine_alone() -> Iterator[None]:
+    """Waits until no other run of this tree is measuring: two at once would measure each other."""
+    with open(LOADGEN.parent / "lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("waiting for another perf/run to end", file=sys.stderr)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def take_core(core: int) -> None:

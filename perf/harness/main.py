@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -156,7 +157,8 @@ def _run(options: argparse.Namespace) -> int:
     options.load_core = load_core if options.load_core is None else options.load_core
     machine.raise_descriptor_limit(options.idle_sessions)
     machine.take_core(options.load_core)
-    results = _measure(options, variants, nginx)
+    with machine.machine_alone():
+        results = _measure(options, variants, nginx)
     print(results.text())
     if options.write:
         options.write.write_text(results.markdown(_head(options, variants)))
@@ -172,6 +174,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def main() -> int:
     """Exit status 0: everything was measured; 1: something failed, or the self-check; 2: wrong set-up."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # proxies are stopped on this way out as well
     options = parser().parse_args()
     options.rounds = options.rounds or (5 if options.quick else 20)
     options.slice = options.slice or (1.0 if options.quick else 1.5)

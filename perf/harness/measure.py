@@ -37,6 +37,16 @@ class Processor:
         return Processor(self.total - before.total, self.user - before.user, self.system - before.system)
 
 
+def core_busy(core: int) -> float:
+    """Seconds that the core has worked so far, for whom ever: kernel threads and other processes too."""
+    name = f"cpu{core} "
+    for line in Path("/proc/stat").read_text().splitlines():
+        if line.startswith(name):
+            user, nice, system, _idle, _iowait, irq, softirq, steal, *_ = map(int, line.split()[1:])
+            return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+    raise MeasurementError(f"/proc/stat has no core {core}")
+
+
 def private_dirty(pid: int) -> int:
     """Bytes of memory that the process alone has written (``smaps_rollup``); kernel memory is not in it."""
     try:

@@ -2,13 +2,12 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .loadgen import Loadgen
 from .machine import LOADGEN
-from .measure import MeasurementError, Processor, counted_system_calls, private_dirty
+from .measure import MeasurementError, Processor, core_busy, counted_system_calls, private_dirty
 from .proxies import Proxy, Stage, Variant
 
 WARM_UP = 50  # logins before the first measurement: proof that it works, and first-use costs paid
@@ -40,8 +39,15 @@ class Slice:
 
     values: dict[str, float]
     used: Processor | None = None
+    others: float = 0.0  # seconds that the worker's core worked for anything else
     seconds: float = 0.0
     done: float = 0.0  # logins, exchanges or bytes
+
+    @property
+    def cost(self) -> float:
+        """Seconds of processor time for each that was done."""
+        assert self.used is not None
+        return self.used.total / self.done
 
 
 class Scenario(ABC):
@@ -95,17 +101,16 @@ class Bench:
         return proxy
 
 
-def _processor_slice(
-    proxy: Proxy, load: Loadgen, done: Callable[[dict[str, Any]], float]
-) -> tuple[dict[str, Any], Processor, float]:
-    """Processor time of the worker from before the load to after it, and what was done for it."""
+def _under_load(bench: Bench, proxy: Proxy, load: Loadgen, counted: str) -> tuple[dict[str, Any], Slice]:
+    """Runs the load; the slice has no values yet, only what the worker used for what was counted."""
+    busy = core_busy(bench.stage.proxy_core)
     before = Processor.of(proxy.worker)
     result = load.run()
     used = Processor.of(proxy.worker).since(before)
-    amount = done(result)
-    if not amount:
+    others = core_busy(bench.stage.proxy_core) - busy - used.total
+    if not result[counted]:
         raise MeasurementError(f"{proxy.name}: nothing was done in the slice")
-    return result, used, amount
+    return result, Slice({}, used, max(0.0, others), result["seconds"], result[counted])
 
 
 class Logins(Scenario):
@@ -123,13 +128,13 @@ class Logins(Scenario):
 
     def slice(self, bench: Bench, proxy: Proxy) -> Slice:
         with bench.load(proxy, "logins", self.protocol) as load:
-            result, used, logins = _processor_slice(proxy, load, lambda found: found["logins"])
-        if result["backend_connections"] != logins:
+            result, part = _under_load(bench, proxy, load, "logins")
+        if result["backend_connections"] != result["logins"]:
             raise MeasurementError(
-                f"{proxy.name}: {result['backend_connections']} backend connections for {logins} logins"
+                f"{proxy.name}: {result['backend_connections']} backend connections"
+                f" for {result['logins']} logins"
             )
-        values = self._values(used.total / logins, result["latency_us"]["p99"])
-        return Slice(values, used, result["seconds"], logins)
+        return replace(part, values=self._values(part.cost, result["latency_us"]["p99"]))
 
 
 class SystemCallsOfLogins(Scenario):
@@ -192,8 +197,8 @@ class Bulk(Scenario):
 
     def slice(self, bench: Bench, proxy: Proxy) -> Slice:
         with bench.load(proxy, "bulk", self.protocol, sessions=4, upload=self._upload) as load:
-            result, used, sent = _processor_slice(proxy, load, lambda found: found["bytes"])
-        return Slice(self._values(used.total / sent * 1e9), used, result["seconds"], sent)
+            _, part = _under_load(bench, proxy, load, "bytes")
+        return replace(part, values=self._values(part.cost * 1e9))
 
 
 class Exchange(Scenario):
@@ -211,9 +216,8 @@ class Exchange(Scenario):
 
     def slice(self, bench: Bench, proxy: Proxy) -> Slice:
         with bench.load(proxy, "exchange", self.protocol) as load:
-            result, used, exchanges = _processor_slice(proxy, load, lambda found: found["exchanges"])
-        values = self._values(used.total / exchanges, result["latency_us"]["p99"])
-        return Slice(values, used, result["seconds"], exchanges)
+            result, part = _under_load(bench, proxy, load, "exchanges")
+        return replace(part, values=self._values(part.cost, result["latency_us"]["p99"]))
 
 
 def scenarios(protocols: list[str], chosen: list[str]) -> list[Scenario]:
