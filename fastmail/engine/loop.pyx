@@ -79,9 +79,9 @@ cdef void accept_from(Core *core, Listener *listener) noexcept nogil:
     """One connection a turn (or a batch, with multi_accept): what waits shows again at once."""
     cdef sockaddr_storage peer
     cdef socklen_t size
-    cdef int fd, i
+    cdef int fd, _
     cdef Session *s
-    for i in range(ACCEPTS_MAX if core.multi_accept else 1):
+    for _ in range(ACCEPTS_MAX if core.multi_accept else 1):
         if not listener.watched:
             return
         size = sizeof(peer)

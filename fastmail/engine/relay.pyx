@@ -157,8 +157,8 @@ cdef FlowResult flow_run(Core *core, Session *s, bint up) noexcept nogil:
     cdef Channel *to = &s.backend if up else &s.client
     cdef FlowResult result
     cdef ssize_t n
-    cdef int moves
-    for moves in range(MOVES_PER_TURN):
+    cdef int _
+    for _ in range(MOVES_PER_TURN):
         result = flow_out(core, f, to)
         if result == FLOW_ERROR:
             relay_failed(s, b"send() failed", not up,

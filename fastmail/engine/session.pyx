@@ -164,7 +164,8 @@ cdef Session *session_find(Core *core, uint64_t handle) noexcept nogil:
     return s if s != NULL and s.generation == handle >> 32 else NULL
 
 
-cdef Session *session_new(Core *core, Listener *listener, int fd, const sockaddr_storage *peer) noexcept nogil:
+cdef Session *session_new(Core *core, Listener *listener, int fd,
+                          const sockaddr_storage *peer) noexcept nogil:
     """NULL: no memory; the descriptor is still the caller's."""
     cdef Session *s = <Session *> calloc(1, sizeof(Session))
     if s == NULL:
