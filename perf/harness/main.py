@@ -166,7 +166,11 @@ def _run(options: argparse.Namespace) -> int:
         wrong = results.unlike()
         print(
             "self-check: "
-            + ("FAILED: " + "; ".join(wrong) if wrong else "every ratio is 1, give or take 5 %")
+            + (
+                "FAILED: " + "; ".join(wrong)
+                if wrong
+                else "no ratio is off 1 by more than 5 %, its interval considered"
+            )
         )
         return 1 if wrong else 0
     return 0
