@@ -11,6 +11,9 @@ from dataclasses import dataclass, replace
 from case import Case
 from observation import Observation
 
+LINE_MAX = 1024
+"""User and password that are longer together go to an IMAP backend in literals."""
+
 Rewrite = Callable[[Case, Observation], Observation]
 
 
@@ -39,6 +42,25 @@ def instead(
     return rewrite
 
 
+def logs(pattern: str, replacement: str) -> Rewrite:
+    """Log lines reworded; everything else as with nginx."""
+    expression = re.compile(pattern, re.DOTALL)
+
+    def rewrite(case: Case, seen: Observation) -> Observation:
+        return replace(seen, log=tuple(expression.sub(replacement, line) for line in seen.log))
+
+    return rewrite
+
+
+def asks(pattern: str, replacement: str) -> Rewrite:
+    """Requests to the auth server reworded; everything else as with nginx."""
+
+    def rewrite(case: Case, seen: Observation) -> Observation:
+        return replace(seen, auth=tuple(re.sub(pattern, replacement, text) for text in seen.auth))
+
+    return rewrite
+
+
 def one_line_login(case: Case, seen: Observation) -> Observation:
     """``TAG LOGIN {4}`` and so on as ``TAG LOGIN "user" "pass"``, if a quoted string can hold both values."""
     return replace(seen, backend=tuple(map(_one_line, seen.backend)))
@@ -55,7 +77,7 @@ def _one_line(dialogue: str) -> str:
         separator, rest = rest[int(length) :].split("\n", 1)[0][:2], rest[int(length) + 2 :]
         if separator != " {":
             break
-    if len(values) != 2 or not all(map(_quotable, values)):
+    if len(values) != 2 or not all(map(_quotable, values)) or sum(map(len, values)) >= LINE_MAX:
         return dialogue
     quoted = " ".join('"' + re.sub(r'(["\\])', r"\\\1", value) + '"' for value in values)
     return f"{tag} LOGIN {quoted}\r\n{rest}"
@@ -83,6 +105,9 @@ def logged_in(server: str = "imap", login: str = "user") -> tuple[str, str]:
 ONE_LINE = 'a LOGIN "user" "pass"\r\n'
 
 DIFFERENCES = [
+    Difference("older nginx: the upstream is logged although there is no login",
+               logs(r"(client logged in|proxied session done)(, client: [0-9.]+, server: [^,]+)$",
+                    r"\1\2, upstream: 127.0.0.1:BACKEND")),
     Difference("two round trips less: the backend is logged in to with one line where the values allow it",
                one_line_login),
     Difference("older nginx: a literal must be followed by a space or the line end", instead(auth=(), log=()),
@@ -103,6 +128,52 @@ DIFFERENCES = [
                frozenset({"empty literal before a bare line feed"})),
     Difference("{0} is an empty string, and a user name must not be empty", instead(auth=(), log=()),
                frozenset({"empty user as literal"})),
+    Difference("{0} is an empty string and takes no byte",
+               instead(auth=(request("user", ""),), backend=('a LOGIN "user" ""\r\n',)),
+               frozenset({"empty password as literal", "empty password as non-synchronising literal",
+                          "empty braces are an empty literal"})),
+    Difference("a too long command may hold a password, which has no place in a log",
+               logs(r'(too long command "\S+ [A-Z]+)[ "].*(?= while)', r'\1" (arguments not shown)'),
+               frozenset({"line longer than the buffer",
+                          "invalid line longer than the buffer", "literal beyond the buffer"})),
+    Difference("a too long command may hold a password, which has no place in a log",
+               instead(log=('[info] client sent too long command "a LOGIN" (arguments not shown) while in auth state, '
+                            "client: 127.0.0.1, server: 127.0.0.1:imap",)),
+               frozenset({"line longer than the default buffer"})),
+    Difference("a too long response may hold a password, which has no place in a log",
+               logs(r'(too long command ").*(?=" while)', r"\1"), frozenset({"response longer than the buffer"})),
+    Difference("commands that straddle the end of the buffer do not end the session", instead(log=()),
+               frozenset({"burst of commands that straddles the buffer"})),
+    Difference("older nginx: a response that cannot be decoded leaves no login behind",
+               logs(r', login: "us(er)?"$', ""),
+               frozenset({"cram-md5 with a short digest", "cram-md5 with a long digest", "cram-md5 without digest",
+                          "cram-md5 with a space in the user name"})),
+    Difference("the digest goes along when the auth server is asked again",
+               asks("Auth-Pass: (?=\r)", "Auth-Pass: 0123456789abcdef0123456789abcdef"),
+               frozenset({"cram-md5 asked again"})),
+    Difference("a password is not sent once more with a mechanism that has none",
+               asks("(?<=external\r\nAuth-User: user\r\nAuth-Pass: )pass", ""),
+               frozenset({"external after plain does not send the password again"})),
+    Difference("an answer that does not fit is given up at once, not waited out", instead(log=()),
+               frozenset({"a flood of headers", "an endless line"})),
+    Difference("255.255.255.255 is an address like others: it is the connection that fails",
+               logs("auth http server 127.0.0.1:AUTH sent invalid server address:.* while in http auth state(.*)",
+                    r"connect() to 255.255.255.255:BACKEND failed (101: Network is unreachable) while connecting "
+                    r"to upstream\1, upstream: 255.255.255.255:BACKEND"),
+               frozenset({"backend is at the broadcast address"})),
+    Difference("the backend's lines are judged one by one: what follows its greeting belongs to the next reply",
+               instead(), frozenset({"greeting of two lines"})),
+    Difference("a NUL in the backend's reply does not cut the log line", logs('"\\x80"', '"\x80\0\xff\1garbage"'),
+               frozenset({"greeting is garbage"})),
+    Difference("older nginx: the log shows the line that was judged, not the untagged one before it",
+               logs(r'"\* CAPABILITY X\r\na NO bad"', '"NO bad"'),
+               frozenset({"untagged line, then NO", "untagged line and error passed on"})),
+    Difference("a line of less than four bytes is complete when it ends",
+               logs(r"\[info\] upstream timed out \(110: Connection timed out\)",
+                    '[error] upstream sent invalid response: "a"'), frozenset({"bare tag"})),
+    Difference("the backend's lines are judged one by one", logs(r'"\r\n"', '""'), frozenset({"empty line and another"})),
+    Difference("a too long line is logged with its last byte", logs('x"', 'xx"'),
+               frozenset({"greeting longer than the buffer", "reply longer than the buffer"})),
     Difference("a wrong user name in the LOGIN mechanism gets a tagged reply", instead(),
                frozenset({"login mechanism with a wrong user name"})),
     Difference("a mechanism that is not listed is refused, initial response or not", instead(auth=(), log=()),

@@ -11,6 +11,8 @@ from case import SALT
 _SALT = re.compile(r"<\d+\.\d+@mail\.example\.com>")
 _CHALLENGE = re.compile(r"^(\+|334) ([A-Za-z0-9+/]{24,}={0,2})(?=\r\n)", re.MULTILINE)
 _LOG_LINE = re.compile(r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d (\[\w+\]) \d+#\d+: (.*)")
+_LOG_LINE_MAX = 2000
+"""Longer lines end where 2048 bytes with all the numbers in front do."""
 _CLIENT_PORT = re.compile(r"(?<= client 127\.0\.0\.1:)\d+(?= connected to )")
 _CONNECTION = re.compile(r"(?<=\] )\*\d+ ")
 
@@ -33,7 +35,7 @@ class Observation:
 
 @dataclass(frozen=True)
 class Normaliser:
-    """Replaces what differs from run to run; ``names`` maps address texts to what stands for them."""
+    """Replaces what differs from run to run; ``names`` maps ports and paths to what stands for them."""
 
     names: dict[str, str]
 
@@ -46,7 +48,8 @@ class Normaliser:
         entries: list[str] = []
         for line in lines:
             if entry := _LOG_LINE.match(line):
-                entries.append(f"{entry[1]} {entry[2]}")
+                text = entry[2] if len(line) < _LOG_LINE_MAX else f"{entry[2][:1900]}<cut>"
+                entries.append(f"{entry[1]} {text}")
             elif entries:  # a login with a line end in it
                 entries[-1] += f"\n{line}"
         sessions = (_CONNECTION.sub("", entry) for entry in entries if _CONNECTION.search(entry))

@@ -41,8 +41,7 @@ class Stage:
         self._proxy = Proxy(kind, block, [*self._ports.values(), barrier])
         named = {**self._ports, "BARRIER": barrier, "AUTH": self._auth.port, "BACKEND": self._backend.port}
         named["DEAD"] = dead
-        addresses = {f"127.0.0.1:{port}": f"127.0.0.1:{name}" for name, port in named.items()}
-        self._normaliser = Normaliser({path: "AUTH_PATH", **addresses})
+        self._normaliser = Normaliser({path: "AUTH_PATH", **{str(port): name for name, port in named.items()}})
 
     def play(self, case: Case) -> Observation:
         """Play the case and wait until the session is over in all its parts."""

@@ -96,10 +96,9 @@ class Dovecot:
             time.sleep(0.02)
 
     def messages(self, user: str) -> list[bytes]:
-        """The inbox as it lies on disk, oldest first."""
+        """The inbox as it lies on disk, in no order."""
         inbox = self.directory / "mail" / user / "mail"
-        files = [*inbox.glob("cur/*"), *inbox.glob("new/*")]
-        return [path.read_bytes() for path in sorted(files, key=lambda path: path.name)]
+        return [path.read_bytes() for path in [*inbox.glob("cur/*"), *inbox.glob("new/*")]]
 
     def stop(self) -> None:
         """End it with TERM, by process id, and remove its directory."""

@@ -1,10 +1,9 @@
 """TCP ports on 127.0.0.1 that nobody else can take while the tests run."""
 
+import atexit
 import socket
 
 HOST = "127.0.0.1"
-
-_reserved: list[socket.socket] = []
 
 
 def reserve() -> int:
@@ -16,7 +15,7 @@ def reserve() -> int:
     holder = socket.socket()
     holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     holder.bind((HOST, 0))
-    _reserved.append(holder)
+    atexit.register(holder.close)
     port: int = holder.getsockname()[1]
     return port
 
