@@ -7,6 +7,7 @@ A dialogue must not notice how the network cut what it was sent. So each table i
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Literal
 
 from hypothesis import strategies as st
@@ -53,7 +54,9 @@ def request(login: str, password: str, *lines: str, method: str = "plain", attem
     return "\r\n".join([*head, "", ""]).encode("latin-1")
 
 
-def answer(status: str | None = "OK", *lines: str, address: str | None = "192.0.2.7", port: str | None = "143") -> bytes:
+def answer(
+    status: str | None = "OK", *lines: str, address: str | None = "192.0.2.7", port: str | None = "143"
+) -> bytes:
     """An answer of the auth server; a header whose value is None is left out."""
     head = ["HTTP/1.0 200 OK"]
     head += [f"Auth-Status: {status}"] * (status is not None)
@@ -239,7 +242,7 @@ def single_bytes(data: bytes) -> list[bytes]:
 def cut(data: bytes, at: Iterable[int]) -> list[bytes]:
     """Parted before each of the offsets."""
     edges = [0, *sorted(set(at)), len(data)]
-    return [data[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [data[start:end] for start, end in pairwise(edges)]
 
 
 def cuts(data: bytes) -> st.SearchStrategy[list[bytes]]:
@@ -281,3 +284,8 @@ def imap_strings(line: bytes) -> Iterator[bytes]:
             return
         assert line[at : at + 1] == b" ", line
         at += 1
+
+
+def http_escaped(value: bytes) -> bytes:
+    """auth_http's escaping, written once more: 0x00-0x20 and % as %HH."""
+    return b"".join(b"%%%02X" % byte if byte <= 0x20 or byte == 0x25 else bytes([byte]) for byte in value)

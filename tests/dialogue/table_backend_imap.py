@@ -4,9 +4,11 @@ Meant to differ from nginx: one line instead of literals where the values allow 
 untagged lines before the tagged reply.
 """
 
+# ruff: noqa: E501  (tables of what is said on the wire)
+
 from base64 import b64encode
 
-from dialogue.exchange import Login, answer
+from dialogue.exchange import Line, Login, answer
 
 INTERNAL = "* BAD internal server error"
 LINE = 'a LOGIN "user" "pass"'
@@ -24,7 +26,9 @@ def with_values(name: str, user: bytes, password: bytes, *orders: bytes) -> Logi
 
 def refused(name: str, said: str, shown: str, *, passed: str | None = None, greeting: bool = False) -> list[Login]:
     """Both ways: our own error for the client, or the backend's reply as it is."""
-    says = [(said, b"")] if greeting else [("* OK hi", LINE), (said, b"")]
+    says: list[tuple[Line, Line]] = [(said, b"")]
+    if not greeting:
+        says.insert(0, ("* OK hi", LINE))
     text = f'upstream sent invalid response: "{shown}"'
     return [
         Login(name, says, "rejected", INTERNAL, [f"error: {text}"]),

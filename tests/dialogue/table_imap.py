@@ -1,5 +1,7 @@
 """IMAP clients (reference 5.2 to 5.4): what they say, what they are told."""
 
+# ruff: noqa: E501  (tables of what is said on the wire)
+
 from base64 import b64encode
 from collections.abc import Sequence
 

@@ -3,16 +3,30 @@
 from base64 import b64encode
 
 import pytest
-from dialogue import table_backend_imap
-from dialogue.exchange import (
-    Login, answer, check_login, check_login_steps, cuts, every_way, imap_strings, play, server, single_bytes, whole,
-)  # fmt: skip
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dialogue import table_backend_imap, table_backend_pop3, table_backend_smtp
+from dialogue.exchange import (
+    Login,
+    answer,
+    check_login,
+    check_login_steps,
+    cuts,
+    every_way,
+    imap_strings,
+    play,
+    server,
+    single_bytes,
+    whole,
+)  # fmt: skip
 from fastmail._speedups import Dialogue, quote_imap
 
-TABLES = {"imap": table_backend_imap.TABLES}
+TABLES = {
+    "imap": table_backend_imap.TABLES,
+    "pop3": table_backend_pop3.TABLES,
+    "smtp": table_backend_smtp.TABLES,
+}
 CASES = [
     pytest.param(case, id=f"{protocol}-{table}-{case.name}")
     for protocol, tables in TABLES.items()

@@ -32,33 +32,39 @@ GOOD: dict[str, tuple[bytes, dict[str, Any]]] = {
     "a status line alone": (b"HTTP/1.0 200 OK\r\n\r\n", {}),
     "the status code means nothing": (b"HTTP/1.0 404 Not Found\r\nAuth-Port: 1\r\n\r\n", {"port": b"1"}),
     "nor does the rest of that line": (b"HTTP/\r\nAuth-Port: 1\r\n\r\n", {"port": b"1"}),
-    "no status line": (b"Auth-Server: 192.0.2.7\r\nAuth-Port: 143\r\n\r\n", {"server": b"192.0.2.7", "port": b"143"}),
+    "no status line": (b"Auth-Server: 192.0.2.7\r\nAuth-Port: 143\r\n\r\n",
+                       {"server": b"192.0.2.7", "port": b"143"}),
     "a header that begins like one": (b"HTTP: x\r\nAuth-Port: 1\r\n\r\n", {"port": b"1"}),
     "another": (b"H\r\nAuth-Port: 1\r\n\r\n", {"port": b"1"}),
     "bare line feeds": (b"HTTP/1.0 200 OK\nAuth-Port: 1\n\n", {"port": b"1"}),
     "names in any case": (b"aUTH-pORT: 1\r\n\r\n", {"port": b"1"}),
     "no space": (b"Auth-Port:1\r\n\r\n", {"port": b"1"}),
     "many spaces": (b"Auth-Port:   1   \r\n\r\n", {"port": b"1"}),
-    "inner spaces, tabs and colons are the value's": (b"Auth-Pass: \t a : b\t\r\n\r\n", {"password": b"\t a : b\t"}),
+    "inner spaces, tabs and colons are the value's": (b"Auth-Pass: \t a : b\t\r\n\r\n",
+                                                      {"password": b"\t a : b\t"}),
     "8-bit and control bytes": (b"Auth-User: \xff\0\x01\r\n\r\n", {"user": b"\xff\0\x01"}),
     "empty values": (b"Auth-User:\r\nAuth-Pass: \r\n\r\n", {"user": b"", "password": b""}),
     "a name alone is a header without value": (b"Auth-User\r\n\r\n", {"user": b""}),
     "the last one wins": (b"Auth-Port: 1\r\nAuth-Port: 2\r\n\r\n", {"port": b"2"}),
-    "others are ignored": (b"X: 1\r\nAuth-: 2\r\nAuth-X: 3\r\nAuth: 4\r\nXAuth-Port: 5\r\nAuth-Portal: 6\r\n\r\n", {}),
+    "others are ignored": (b"X: 1\r\nAuth-: 2\r\nAuth-X: 3\r\nAuth: 4\r\n"
+                           b"XAuth-Port: 5\r\nAuth-Portal: 6\r\n\r\n", {}),
     "names may begin with a digit": (b"9: x\r\n\r\n", {}),
     "accepted": (b"Auth-Status: OK\r\n\r\n", {}),
     "rejected": (b"Auth-Status: no way\r\n\r\n", {"rejected": True, "status": b"no way"}),
     "values have their case": (b"Auth-Status: ok\r\n\r\n", {"rejected": True, "status": b"ok"}),
     "rejected without text": (b"Auth-Status: \r\n\r\n", {"rejected": True, "status": b""}),
-    "OK does not clear a rejection": (b"Auth-Status: no\r\nAuth-Status: OK\r\n\r\n", {"rejected": True, "status": b"no"}),
-    "a rejection after OK": (b"Auth-Status: OK\r\nAuth-Status: no\r\n\r\n", {"rejected": True, "status": b"no"}),
+    "OK does not clear a rejection": (b"Auth-Status: no\r\nAuth-Status: OK\r\n\r\n",
+                                      {"rejected": True, "status": b"no"}),
+    "a rejection after OK": (b"Auth-Status: OK\r\nAuth-Status: no\r\n\r\n",
+                             {"rejected": True, "status": b"no"}),
     "again": (b"Auth-Status: WAIT\r\nAuth-Wait: 3\r\n\r\n", {"again": True, "wait": 3000}),
     "a time that is none": (b"Auth-Wait: soon\r\n\r\n", {}),
     "a time with a unit": (b"Auth-Wait: 3s\r\n\r\n", {}),
     "a negative time": (b"Auth-Wait: -1\r\n\r\n", {}),
     "a time beyond 64 bits": (b"Auth-Wait: 99999999999999999999\r\n\r\n", {}),
     "a failure code": (b"Auth-Error-Code: 454 4.7.0\r\n\r\n", {"error_code": b"454 4.7.0"}),
-    "HTTP/1.1 stays open": (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", {"persistent": True, "body": 5}),
+    "HTTP/1.1 stays open": (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+                            {"persistent": True, "body": 5}),
     "HTTP/1.1 that closes": (b"HTTP/1.1 200 OK\r\nConnection: Close\r\n\r\n", {}),
     "HTTP/1.0 that stays": (b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 0\r\n\r\n",
                             {"persistent": True, "body": 0}),
@@ -124,13 +130,16 @@ def check_same(seen: tuple[str, dict[str, Any]], expected: tuple[str, dict[str, 
 
 NO_ADDRESS = "error: auth http server 127.0.0.1:8080 did not send server or port"
 NO_PASSWORD = "error: auth http server 127.0.0.1:8080 did not send password"
-AUTH = {"auth": ("external", "cram-md5")}
+AUTH: dict[str, Any] = {"auth": ("external", "cram-md5")}
 LOGIN = b"a LOGIN user pass\r\n"
 EXTERNAL = b"a AUTHENTICATE EXTERNAL dXNlcg==\r\n"
 
 
-def judge(header: bytes, said: bytes = LOGIN, **options: Any) -> tuple[tuple[str, bytes, int], list[str], Dialogue]:
-    dialogue = Dialogue(server(**options))
+def judge(
+    header: bytes, said: bytes = LOGIN, options: dict[str, Any] | None = None
+) -> tuple[tuple[str, bytes, int], list[str], Dialogue]:
+    """The outcome, the log, and the dialogue that has asked."""
+    dialogue = Dialogue(server(**options or {}))
     assert dialogue.feed(said)[1] == "auth"
     return dialogue.auth_answer(header), dialogue.log, dialogue
 
@@ -154,8 +163,12 @@ def test_status_is_not_needed() -> None:
     assert judge(answer(None))[0] == ("proxy", b"192.0.2.7:143", 0)
 
 
-@pytest.mark.parametrize("address", ["localhost", "[::1]", "::g", "1.2.3", "1.2.3.4.5", "256.1.1.1", "1.2.3.x", "-1.2.3.4",
-                                     "1.2.3.4:5", "1.2.3.4 ,", ":", "a" * 300])  # fmt: skip
+INVALID = ("localhost", "[::1]", "::g", "1.2.3", "1.2.3.4.5", "256.1.1.1", "1.2.3.x", "-1.2.3.4",
+           "1.2.3.4:5", "1.2.3.4 ,",
+           ":", "a" * 300)  # fmt: skip
+
+
+@pytest.mark.parametrize("address", INVALID)
 def test_invalid_address(address: str) -> None:
     outcome, log, _ = judge(answer(address=address))
     assert outcome[0] == "error"
@@ -181,22 +194,22 @@ def test_empty_address_is_invalid() -> None:
 
 
 def test_external_needs_a_password() -> None:
-    outcome, log, _ = judge(answer(), EXTERNAL, **AUTH)
+    outcome, log, _ = judge(answer(), EXTERNAL, AUTH)
     assert (outcome[0], log) == ("error", [NO_PASSWORD])
 
 
 def test_external_with_a_password() -> None:
-    outcome, _, dialogue = judge(answer("OK", "Auth-Pass: secret"), EXTERNAL, **AUTH)
+    outcome, _, dialogue = judge(answer("OK", "Auth-Pass: secret"), EXTERNAL, AUTH)
     assert outcome[0] == "proxy"
     assert dialogue.credentials[1:] == (b"user", b"secret")
 
 
 def test_missing_address_comes_before_missing_password() -> None:
-    assert judge(answer(address=None), EXTERNAL, **AUTH)[1] == [NO_ADDRESS]
+    assert judge(answer(address=None), EXTERNAL, AUTH)[1] == [NO_ADDRESS]
 
 
 def test_missing_password_comes_before_invalid_address() -> None:
-    assert judge(answer(address="localhost"), EXTERNAL, **AUTH)[1] == [NO_PASSWORD]
+    assert judge(answer(address="localhost"), EXTERNAL, AUTH)[1] == [NO_PASSWORD]
 
 
 def test_rejection_comes_before_all_else() -> None:
@@ -227,5 +240,5 @@ def test_wait_means_nothing_with_an_acceptance() -> None:
 
 
 def test_auth_server_on_a_unix_socket_is_named_by_its_path() -> None:
-    log = judge(answer(address=None), auth_http=(1, "/run/auth.sock"))[1]
+    log = judge(answer(address=None), options={"auth_http": (1, "/run/auth.sock")})[1]
     assert log == ["error: auth http server unix:/run/auth.sock did not send server or port"]

@@ -85,7 +85,9 @@ def test_base64_of_other_bytes_is_refused(byte: int) -> None:
     assert decode_base64(b"%cAAA" % byte) is None
 
 
-@pytest.mark.parametrize(("text", "value"), [(b"", b""), (b"=", b""), (b"A", None), (b"A=", None), (b"AA", b"\0")])
+@pytest.mark.parametrize(
+    ("text", "value"), [(b"", b""), (b"=", b""), (b"A", None), (b"A=", None), (b"AA", b"\0")]
+)
 def test_base64_at_its_limits(text: bytes, value: bytes | None) -> None:
     assert decode_base64(text) == value
 

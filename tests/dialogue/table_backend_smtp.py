@@ -1,0 +1,107 @@
+"""SMTP backends (reference 7.4): what they say, what they are told, what the client gets."""
+
+# ruff: noqa: E501  (tables of what is said on the wire)
+
+from base64 import b64encode
+
+from dialogue.exchange import Login, answer
+
+INTERNAL = "451 4.3.2 Internal server error"
+SENT = 'upstream sent invalid response: '
+DONE = "235 2.0.0 OK"
+AUTH = "AUTH PLAIN AHVzZXIAcGFzcw=="
+ME = "mail.example.com"
+XCLIENT = "XCLIENT ADDR=127.0.0.1 LOGIN=user NAME=[UNAVAILABLE]"
+NOBODY = "XCLIENT ADDR=127.0.0.1 NAME=[UNAVAILABLE]"
+NO_XCLIENT = {"xclient": False}
+TOLD_ON = {"proxy_smtp_auth": True}
+NONE = {"auth": ("none",)}
+MAIL, RCPT = "MAIL FROM:<a@b> SIZE=3", "RCPT TO:<c@d>"
+ENVELOPE = f"EHLO cli\n{MAIL}\n{RCPT}"
+
+Says = list[tuple[str | bytes, str | bytes]]
+
+
+def smtp(name: str, says: Says, ending: str = "accepted", reply: str = DONE, log: tuple[str, ...] = (),
+         **more: object) -> Login:  # fmt: skip
+    settings = {"client": AUTH, "protocol": "smtp"} | more
+    return Login(name, says, ending, reply, log, **settings)  # type: ignore[arg-type]
+
+
+def refused(name: str, says: Says, **more: object) -> list[Login]:
+    """The last of ``says`` is a refusal: our own error for the client, or the reply as it is."""
+    said = str(says[-1][0])
+    shown = said.replace("\n", "\r\n")
+    options: dict[str, object] = more.pop("options", {})  # type: ignore[assignment]
+    passed = options | {"proxy_pass_error_message": True}
+    # Dialogue.log parts a message at its line ends.
+    error, info = (tuple(f'{level}: {SENT}"{shown}"'.split("\r\n")) for level in ("error", "info"))
+    return [
+        smtp(name, says, "rejected", INTERNAL, error, options=options, **more),
+        smtp(f"{name}, passed on", says, "rejected", said, info, options=passed, **more),
+    ]
+
+
+XTEXT = b64encode(b"\0us er+=\xe9%\0pass").decode()
+HELLO: Says = [("220 hi", f"EHLO {ME}")]
+NO_HELLO: Says = [*HELLO, ("250 me", XCLIENT)]
+TO_MAIL: Says = [*HELLO, ("250 me", NOBODY), ("220 x", "EHLO cli"), ("250 e", MAIL)]
+
+# What the backend sees, by xclient, what the client has said, and proxy_smtp_auth (the reference's table).
+ORDER = [
+    smtp("xclient, ehlo", [*NO_HELLO, ("220 x", "EHLO x"), ("250 e", b"")], client=f"EHLO x\n{AUTH}"),
+    smtp("xclient, helo", [*NO_HELLO, ("220 x", "HELO x"), ("250 e", b"")], client=f"HELO x\n{AUTH}"),
+    smtp("xclient, nothing", [*NO_HELLO, ("220 x", b"")]),
+    smtp("xclient, ehlo, auth", [*HELLO, ("250 me", NOBODY), ("220 x", "EHLO x"), ("250 e", AUTH), ("235 in", b"")],
+         client=f"EHLO x\n{AUTH}", options=TOLD_ON),
+    smtp("xclient, nothing, auth", [*HELLO, ("250 me", NOBODY), ("250 x", AUTH), ("235 in", b"")], options=TOLD_ON),
+    smtp("no xclient, ehlo", [*HELLO, ("250 me", b"")], client=f"EHLO x\n{AUTH}", options=NO_XCLIENT),
+    smtp("no xclient, helo", [("220 hi", f"HELO {ME}"), ("250 me", b"")], client=f"HELO x\n{AUTH}", options=NO_XCLIENT),
+    smtp("no xclient, nothing", [("220 hi", f"HELO {ME}"), ("250 me", b"")], options=NO_XCLIENT),
+    smtp("no xclient, ehlo, auth", [*HELLO, ("250 me", AUTH), ("235 in", b"")], client=f"EHLO x\n{AUTH}",
+         options=NO_XCLIENT | TOLD_ON),
+    smtp("helo after ehlo is still esmtp", [*NO_HELLO, ("220 x", "EHLO y"), ("250 e", b"")],
+         client=f"EHLO x\nHELO y\n{AUTH}"),
+    smtp("the envelope", [*TO_MAIL, ("250 s", RCPT), ("250 r", b"")], reply="250 r", client=ENVELOPE, options=NONE),
+    smtp("the envelope, no xclient", [*HELLO, ("250 me", MAIL), ("250 s", RCPT), ("250 r", b"")], reply="250 r",
+         client=ENVELOPE, options=NONE | NO_XCLIENT),
+    smtp("a refused recipient is the client's business", [*TO_MAIL, ("250 s", RCPT), ("550-who\n550 is that", b"")],
+         reply="550-who\n550 is that", client=ENVELOPE, options=NONE),
+]  # fmt: skip
+
+REPLIES = [
+    smtp("replies of several lines", [("220-hi\n220 there", f"EHLO {ME}"), ("250-me\n250-A\n250 B", XCLIENT),
+                                      ("250-x\n250 y", b"")]),
+    smtp("no texts", [("220", f"EHLO {ME}"), ("250", XCLIENT), ("220", b"")]),
+    smtp("only the first line's code counts", [("220-hi\n554 no", f"EHLO {ME}"), ("250", XCLIENT), ("220", b"")]),
+    smtp("the last line has not come", [*HELLO, ("250-me\n250-A", b"")], "read"),
+    smtp("what the backend says at once is passed on", [*NO_HELLO, ("220 x\n421 bye", b"")], reply=f"{DONE}\n421 bye"),
+    smtp("the name is sent as xtext", [*HELLO, ("250 me", "XCLIENT ADDR=127.0.0.1 LOGIN=us+20er+2B+3D+E9% "
+                                                          "NAME=[UNAVAILABLE]"), ("220 x", b"")],
+         client=f"AUTH PLAIN {XTEXT}"),
+    smtp("the auth server's name and password", [*HELLO, ("250 me", NOBODY),
+                                                 ("220 x", "AUTH PLAIN " + b64encode(b"\0other\0secret").decode()), ("235", b"")],
+         auth=answer("OK", "Auth-User: other", "Auth-Pass: secret"), options=TOLD_ON),
+    smtp("a name from the auth server for an envelope",
+         [*HELLO, ("250 me", "XCLIENT ADDR=127.0.0.1 LOGIN=relay NAME=[UNAVAILABLE]"), ("220 x", "EHLO cli"), ("250 e", MAIL),
+          ("250 s", RCPT), ("250 r", b"")], reply="250 r", client=ENVELOPE, auth=answer("OK", "Auth-User: relay"),
+         options=NONE),
+    smtp("no password for the backend", [*HELLO, ("250 me", NOBODY), ("220 x", b"")], "rejected", INTERNAL,
+         ("error: no password available",), client="AUTH EXTERNAL dXNlcg==",
+         options=TOLD_ON | {"auth": ("external",)}),
+    smtp("longer than proxy_buffer", [(b"220-" + b"x" * 12, b"")], "rejected", INTERNAL,
+         (f'error: upstream sent too long response line: "220-{"x" * 12}"',), options={"proxy_buffer": 16}),
+]  # fmt: skip
+
+REFUSED = [
+    *refused("greeting", [("554 no", b"")]),
+    *refused("another code of two hundred", [("250 hi", b"")]),
+    *refused("a short line", [("22", b"")]),
+    *refused("our hello", [*HELLO, ("251 me", b"")]),
+    *refused("xclient", [*NO_HELLO, ("550-no\n550 xclient", b"")]),
+    *refused("the client's hello", [*NO_HELLO, ("220 x", "EHLO x"), ("501 what", b"")], client=f"EHLO x\n{AUTH}"),
+    *refused("auth", [*HELLO, ("250 me", AUTH), ("535 no", b"")], client=f"EHLO x\n{AUTH}", options=NO_XCLIENT | TOLD_ON),
+    *refused("mail", [*TO_MAIL, ("451 later", b"")], client=ENVELOPE, options=NONE),
+]
+
+TABLES = {"order": ORDER, "reply": REPLIES, "refused": REFUSED}
