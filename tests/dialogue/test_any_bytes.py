@@ -101,7 +101,7 @@ def test_backends_may_say_anything(protocol: str, pieces: list[bytes], size: int
 
 
 REPLY_WORDS = (
-    "* OK", "a OK", "a NO", "* X", "+ go", "+OK", "-ERR", "220 ", "250 ", "250-", "535 ", "\n", "\r\n", "\r\n",
+    "* OK", "a OK", "a NO", "* X", "+ go", "+OK", "-ERR", "220 ", "250 ", "250-", "535 ", "\n", "\r\n",
 )  # fmt: skip
 REPLIES = st.lists(st.sampled_from(REPLY_WORDS), max_size=20).map(lambda words: "".join(words).encode())
 
