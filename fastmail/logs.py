@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-import sys
 import time
 from collections.abc import Iterable
 from typing import Protocol
@@ -168,8 +167,7 @@ class Log:
 
 def say(program: str, message: str) -> None:
     """One line for the person at the terminal, on stderr: ``fastmail: MESSAGE``."""
-    sys.stderr.write(f"{program}: {message}\n")
-    sys.stderr.flush()
+    _write(STDERR_FD, f"{program}: {message}\n".encode(errors="surrogateescape"))
 
 
 def bootstrap(path: str, program: str) -> Log:

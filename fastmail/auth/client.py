@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import encodings.idna  # noqa: F401  looked up by name, too late for an unprivileged worker, when a host is used
 import os
 import socket
 import ssl
-from errno import ECONNREFUSED, EIO, ETIMEDOUT
+from errno import ECONNREFUSED, EIO
 from typing import Protocol
 
 import aiohttp
@@ -143,8 +144,7 @@ def failure(error: Exception, auth_http: AuthHttp) -> tuple[int, bytes]:
     """Reason and log message for an exchange without an answer: nginx's words where it has some."""
     server = f"auth http server {auth_http.text}"
     if isinstance(error, TimeoutError):
-        timed_out = OSError(ETIMEDOUT, os.strerror(ETIMEDOUT))
-        return AUTH_TIMED_OUT, f"{server} timed out {describe(timed_out)}".encode()
+        return AUTH_TIMED_OUT, b""  # the engine has the words
     if isinstance(error, NotCarried):
         text = f"{server} was not asked: {error}"
     elif isinstance(error, aiohttp.ClientConnectorCertificateError):

@@ -68,7 +68,6 @@ class Master:
     def run(self) -> int:
         """Serve until told to end and the last worker is gone."""
         set_title(self._title)
-        _block_signals()
         self._log.notice("start worker processes")
         self._start_workers()
         while self._children or not (self._terminating or self._quitting):
@@ -226,7 +225,8 @@ class Master:
         return code != worker.FATAL
 
 
-def _block_signals() -> None:
+def block_signals() -> None:
+    """From now on signals wait until they are asked for; before anybody learns our pid."""
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
     for number in _ACTIONS:

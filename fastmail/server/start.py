@@ -31,6 +31,7 @@ def start(options: Options, bootstrap: Log, command: str) -> int:
         _announce(cycle)
         if main["daemon"]:
             _daemonize()
+        master.block_signals()
         pidfile.write(cycle.pid_path, f"{os.getpid()}\n")
     except StartFailed as error:
         cycle.log.emerg(str(error))

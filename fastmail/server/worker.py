@@ -19,7 +19,7 @@ from typing import Any
 
 import uvloop
 
-from fastmail._speedups import EVENT_AUTH, EVENT_DRAINED
+from fastmail._speedups import EVENT_AUTH
 from fastmail.auth.client import AuthClient, trust
 from fastmail.server.cycle import Cycle
 from fastmail.server.engine import carried_by_aiohttp, make_engine
@@ -65,7 +65,8 @@ class Worker:
         self._start_engine()
         gc.collect()
         gc.freeze()  # what lives now lives as long as the worker: the collector need not look at it again
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        # Only a running loop hears of signals; what came before waits, blocked.
+        loop.call_soon(signal.pthread_sigmask, signal.SIG_SETMASK, ())
         loop.run_forever()
         self._close()
         return self._code
@@ -99,6 +100,7 @@ class Worker:
         elif not (self._ending or self._draining):
             self._fail(RuntimeError("the engine has ended"))
         else:
+            self._finish()  # the last session of a graceful shutdown has ended
             self._loop.stop()
 
     def _take_events(self) -> None:
@@ -106,8 +108,6 @@ class Worker:
             if kind == EVENT_AUTH:
                 server, request = payload
                 self.auth[server].ask(handle, request)
-            elif kind == EVENT_DRAINED:
-                self._finish()
 
     def _auth_clients(self) -> dict[int, AuthClient]:
         """By server number. Made while privileges last: certificates may be readable for root only."""
@@ -137,7 +137,7 @@ class Worker:
         return handlers
 
     def _finish(self) -> None:
-        """nginx's TERM: sessions are cut. After the last session it is the end of a graceful shutdown too."""
+        """nginx's TERM: sessions are cut."""
         if not self._ending:
             self._ending = True
             self._log.notice("exiting")

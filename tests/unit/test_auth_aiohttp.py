@@ -372,11 +372,7 @@ def test_silent_server_times_out() -> None:
     outcomes, _ = ask(
         answering(b"HTTP/1.0 200 OK\r\nAuth-Status: OK\r\n", close=False), request(), timeout=200
     )
-    ((reason, message),) = outcomes
-    assert reason == AUTH_TIMED_OUT
-    assert isinstance(message, bytes)
-    assert message.startswith(b"auth http server 127.0.0.1:")
-    assert message.endswith(b" timed out (110: Connection timed out)")
+    assert outcomes == [(AUTH_TIMED_OUT, b"")]
 
 
 def test_progress_does_not_extend_the_timeout() -> None:

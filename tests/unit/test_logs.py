@@ -136,14 +136,14 @@ def test_reopened_file_belongs_to_the_workers(tmp_path: Path, files: LogFiles) -
 
 
 def test_warnings_are_shown_on_the_console_while_starting(
-    tmp_path: Path, files: LogFiles, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, files: LogFiles, capfd: pytest.CaptureFixture[str]
 ) -> None:
     log = open_log(files, (tmp_path / "error.log", NOTICE), console="nginx")
     log.warn("careful")
     log.notice("quiet")
     log.console = None
     log.emerg("nobody looks")
-    assert capsys.readouterr().err == "nginx: [warn] careful\n"
+    assert capfd.readouterr().err == "nginx: [warn] careful\n"
 
 
 def test_a_log_on_stderr_is_not_echoed_there(capfd: pytest.CaptureFixture[str]) -> None:
