@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +24,7 @@ from fastmail.demo.imap import ImapSession
 from fastmail.demo.mailbox import ADDRESS, PASSWORD, USER, Store, sample_store
 from fastmail.demo.pop3 import Pop3Session
 from fastmail.demo.smtp import SmtpSession
+from fastmail.demo.tour import SENT_SUBJECT
 
 SESSIONS: dict[str, type[Session]] = {"imap": ImapSession, "pop3": Pop3Session, "smtp": SmtpSession}
 
@@ -197,57 +199,65 @@ def test_pop3_deletes_at_quit_and_only_then(backends: Backends) -> None:
     second.quit()
 
 
-def demo(*arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+@contextlib.contextmanager
+def demo(*arguments: str, directory: Path) -> Iterator[subprocess.Popen[str]]:
+    """The demo as a process of its own, with ``directory`` for its temporary files."""
+    with subprocess.Popen(
         [sys.executable, "-m", "fastmail", "demo", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,  # a whole group, so that Ctrl-C can be sent as a terminal does
-    )
+        env=dict(os.environ, TMPDIR=str(directory)),
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()  # does nothing if it has ended
 
 
-def test_demo_check_shows_a_login_and_exits_0() -> None:
-    with demo("--check", "--ports", "0,0,0") as process:
+def test_demo_check_shows_a_login_and_exits_0(tmp_path: Path) -> None:
+    with demo("--check", "--ports", "0,0,0", directory=tmp_path) as process:
         output, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (0, "")
-    assert f"C: a1 LOGIN {USER} {PASSWORD}" in output
-    assert "S: a1 OK" in output
-    assert "curl -u user:pass 'imap://127.0.0.1:" in output
+    for said in (f"C: a1 LOGIN {USER} {PASSWORD}", "S: a1 OK", "S: 235 2.0.0 OK", f"C: PASS {PASSWORD}"):
+        assert said in output
+    # Once as sent by SMTP, then as read by IMAP and by POP3.
+    assert output.count(f": Subject: {SENT_SUBJECT}\n") == 3
 
 
-def test_demo_runs_until_ctrl_c_and_leaves_nothing(tmp_path: object) -> None:
-    environment = dict(os.environ, TMPDIR=str(tmp_path))
-    with subprocess.Popen(
-        [sys.executable, "-m", "fastmail", "demo", "--ports", "0,0,0"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env=environment,
-    ) as process:
+def test_demo_serves_the_curl_lines_it_prints_until_ctrl_c_and_leaves_nothing(tmp_path: Path) -> None:
+    with demo("--ports", "0,0,0", directory=tmp_path) as process:
         assert process.stdout is not None and process.stderr is not None
         port = 0
+        commands = []
         for line in process.stdout:
+            if "curl " in line:
+                commands.append(line.strip())
             if line.startswith("IMAP, port"):
                 port = int(line.split()[-1])
             if line.startswith("Running"):
                 break
+        assert len(commands) == 3
+        for command in commands:
+            curl = subprocess.run(command + " -sS", shell=True, capture_output=True, timeout=30)
+            assert curl.returncode == 0, curl.stderr
         with imaplib.IMAP4("127.0.0.1", port, timeout=10) as client:
             client.login(USER, PASSWORD)
-            assert client.select()[1] == [b"3"]
+            # Three to begin with, one sent as proof, one by curl.
+            assert client.select()[1] == [b"5"]
         os.killpg(process.pid, signal.SIGINT)
         assert process.wait(30) == 0
         assert process.stderr.read() == ""
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), 10)
-    assert os.listdir(str(tmp_path)) == []
+    assert os.listdir(tmp_path) == []
 
 
-def test_demo_names_the_port_that_is_in_use() -> None:
+def test_demo_names_the_port_that_is_in_use(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with demo("--check", "--ports", f"{port},0,0") as process:
+        with demo("--check", "--ports", f"{port},0,0", directory=tmp_path) as process:
             output, errors = process.communicate(timeout=60)
     assert (process.returncode, output) == (1, "")
     assert errors.startswith(

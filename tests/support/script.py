@@ -67,6 +67,17 @@ class Client:
                 elif not isinstance(data, Act):
                     self._socket.sendall(wire(data))
 
+    def flood(self, data: bytes, seconds: float) -> None:
+        """Send it over and over, until the proxy closes (see ``closed``) or takes nothing for the seconds."""
+        self._socket.settimeout(seconds)
+        try:
+            while True:
+                self._socket.send(data)
+        except TimeoutError:
+            return
+        except OSError:
+            self.closed = True
+
     def lines(self, count: int) -> bytes:
         """Up to ``count`` lines: fewer if the proxy closes or stays silent for the patience."""
         while self._pending().count(b"\n") < count and self._fill():

@@ -1,0 +1,323 @@
+"""Peers that fail or mean harm: sessions end as they should, nothing leaks, neighbours do not notice.
+
+Each case checks what its client is told and what is logged (reference 6.3 and 7.1). The proxy is one for
+the whole module; after every case its worker is the same process with the same descriptors as before, and
+a session that was relayed all the while has lost nothing.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support import ports
+from support.authserver import AuthServer, answer
+from support.backend import Backend
+from support.listener import CLOSE, RESET, Moves, Trickle
+from support.proxy import Proxy
+from support.script import CLOSED, SHUT, VANISH, Client, Send, Talk, expected
+
+GREETING = "* OK IMAP4 ready"
+LOGIN = "a LOGIN user pass"
+HI = "* OK hi"
+IN = "a OK in"
+FAILED = "* BAD internal server error"
+BAD = "a BAD invalid command"
+SECONDS = 5.0
+"""What is over later than this has hung: every limit in the configuration is 1 second."""
+
+
+class Arena:
+    """The proxy with scripted peers, and a neighbour: a session that stays relayed."""
+
+    def __init__(self, kind: str) -> None:
+        with contextlib.ExitStack() as stack:
+            self.auth = stack.enter_context(AuthServer())
+            self.backend = stack.enter_context(Backend())
+            self.dead = ports.reserve()
+            self.port, self.dead_auth_port, self.patient_port = (ports.reserve() for _ in range(3))
+            limits = "protocol imap; timeout 1s; auth_http_timeout 1s;"
+            mail = f"""
+                auth_http 127.0.0.1:{self.auth.port}/auth; imap_auth plain login cram-md5;
+                server {{ listen 127.0.0.1:{self.port}; {limits} }}
+                server {{ listen 127.0.0.1:{self.dead_auth_port}; {limits} auth_http 127.0.0.1:{self.dead}/auth; }}
+                server {{ listen 127.0.0.1:{self.patient_port}; protocol imap; }}"""
+            listens = [self.port, self.dead_auth_port, self.patient_port]
+            self.proxy = stack.enter_context(Proxy(kind, mail, listens))
+            self.accept = answer("OK", port=self.backend.port)
+            self.neighbour = Neighbour(self, stack)
+            self._worker = self.proxy.worker
+            self._descriptors = self._settled_descriptors()
+            self._stack = stack.pop_all()
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def script(self, auth: list[Moves], backend: list[Moves]) -> None:
+        """What the auth server and the backend do next."""
+        self.auth.script(auth)
+        self.backend.script(backend)
+
+    def client(self, port: int | None = None) -> Client:
+        return Client(port or self.port, patience=SECONDS)
+
+    def memory(self) -> int:
+        """The worker's private memory in kilobytes."""
+        lines = Path(f"/proc/{self._worker}/smaps_rollup").read_text().splitlines()
+        return sum(int(line.split()[1]) for line in lines if line.startswith(("Private_Dirty", "Private_Clean")))
+
+    def assert_unharmed(self) -> None:
+        """The worker lives, holds no descriptor more than before, and the neighbour is served."""
+        assert self.proxy.worker == self._worker
+        deadline = time.monotonic() + SECONDS
+        while (count := self._count()) > self._descriptors and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert count <= self._descriptors
+        self.neighbour.talk()
+
+    def _count(self) -> int:
+        return len(os.listdir(f"/proc/{self._worker}/fd"))
+
+    def _settled_descriptors(self) -> int:
+        """The count once the worker has all it needs: pools of pipes are filled by bulk both ways."""
+        bulk = b"x" * 5_000_000
+        for _ in range(3):
+            self.script([self.accept], [HI, IN, bulk])
+            plays(self, [(LOGIN, IN), ("b FETCH", bulk), (bulk, None)])
+        counts = [self._count()]
+        while len(counts) < 10 or len(set(counts[-10:])) > 1:
+            time.sleep(0.05)
+            counts.append(self._count())
+        return counts[-1]
+
+
+class Neighbour:
+    """One session that is relayed while others go wrong, with peers of its own."""
+
+    def __init__(self, arena: Arena, stack: contextlib.ExitStack) -> None:
+        replies: list[Moves] = [HI, IN, *(f"* {number}" for number in range(1000))]
+        arena.script([arena.accept], replies)
+        self._client = stack.enter_context(arena.client(arena.patient_port))
+        self._client.play([(None, GREETING), (LOGIN, IN)])
+        self._said = 0
+
+    def talk(self) -> None:
+        """One exchange."""
+        self._client.send("n NOOP")
+        assert self._client.lines(1) == b"* %d\r\n" % self._said
+        self._said += 1
+
+
+@pytest.fixture(scope="module")
+def shared_arena(proxy_kind: str) -> Iterator[Arena]:
+    arena = Arena(proxy_kind)
+    yield arena
+    arena.close()
+
+
+@pytest.fixture
+def arena(shared_arena: Arena) -> Iterator[Arena]:
+    yield shared_arena
+    shared_arena.assert_unharmed()
+
+
+@pytest.mark.parametrize(
+    ("moves", "log"),
+    [
+        pytest.param(CLOSE, None, id="closes unanswered"),
+        pytest.param((b"HTTP/1.0 200 OK\r\nAuth-St", 0.05, CLOSE), None, id="closes early"),
+        pytest.param(RESET, r"recv\(\) failed \(104: Connection reset by peer\) while in http auth state", id="resets"),
+        pytest.param((), r"\[error\] .*auth http server .* timed out \(110: Connection timed out\) while in http auth",
+                     id="stalls"),
+        pytest.param(b"HTTP/1.0 200 OK\r\nAuth-Status: OK\r\n", "timed out", id="stalls in the header"),
+        pytest.param(Trickle(b"HTTP/1.0 200 OK\r\n" + b"X: y\r\n" * 100, 0.02), "timed out", id="is too slow"),
+        pytest.param(b"\0\xff\x80garbage\r\n\r\n", "sent invalid header in response", id="sends garbage"),
+        pytest.param(b"\r\n\r\n", "did not send server or port", id="sends nothing but an empty line"),
+        pytest.param(b"HTTP/1.0 200 OK\r\n" + b"X: y\r\n" * 100_000, None, id="floods"),
+        pytest.param(b"HTTP/1.0 200 OK\r\nX: " + b"y" * 1_000_000, None, id="floods a line"),
+        pytest.param(b"HTTP/1.0 200 " + b"y" * 1_000_000, None, id="floods the status line"),
+    ],
+)  # fmt: skip
+def test_auth_server(arena: Arena, moves: Moves, log: str | None) -> None:
+    arena.script([moves], [])
+    fails(arena, arena.port, log)
+
+
+def test_auth_server_refuses(arena: Arena) -> None:
+    fails(arena, arena.dead_auth_port, r"\[error\] .*\(111: Connection refused\) while in http auth state")
+
+
+def test_auth_server_answers_byte_by_byte(arena: Arena) -> None:
+    arena.script([Trickle(arena.accept)], [HI, IN])
+    plays(arena, [(LOGIN, IN)])
+
+
+def test_auth_server_floods_after_the_answer(arena: Arena) -> None:
+    arena.script([arena.accept + b"x" * 1_000_000], [HI, IN])
+    plays(arena, [(LOGIN, IN)])
+
+
+@pytest.mark.parametrize(
+    ("replies", "log"),
+    [
+        pytest.param([CLOSE], None, id="closes at once"),
+        pytest.param([(b"* O", 0.05, CLOSE)], None, id="closes in the greeting"),
+        pytest.param([HI, CLOSE], None, id="closes at the login"),
+        pytest.param([RESET], r"\(104: Connection reset by peer\) while reading response from upstream", id="resets"),
+        pytest.param([HI, RESET], r"\(104: Connection reset by peer\) while", id="resets at the login"),
+        pytest.param([()], r"\[info\] .*upstream timed out \(110: Connection timed out\) while connecting to upstream",
+                     id="stalls"),
+        pytest.param([HI, ()], r"upstream timed out \(110: Connection timed out\) while", id="stalls at the login"),
+        pytest.param([HI, b"a O"], "upstream timed out", id="stalls in its reply"),
+        pytest.param([Trickle(b"* OK " + b"x" * 100, 0.02)], "upstream timed out", id="is too slow"),
+        pytest.param([b"\0\x01\x80\xff\r\n"], "upstream sent invalid response", id="sends garbage"),
+        pytest.param([b"* OK " + b"x" * 1_000_000], "upstream sent too long response line", id="floods"),
+        pytest.param([HI, b"a OK" + b"x" * 1_000_000], "upstream sent too long response line",
+                     id="floods at the login"),
+    ],
+)  # fmt: skip
+def test_backend(arena: Arena, replies: list[Moves], log: str | None) -> None:
+    arena.script([arena.accept], replies)
+    fails(arena, arena.port, log)
+
+
+def test_backend_refuses(arena: Arena) -> None:
+    arena.script([answer("OK", port=arena.dead)], [])
+    fails(arena, arena.port, r"\[error\] .*\(111: Connection refused\) while reading response from upstream")
+
+
+def test_backend_answers_byte_by_byte(arena: Arena) -> None:
+    arena.script([arena.accept], [Trickle(b"* OK hi\r\n"), Trickle(b"a OK in\r\n")])
+    plays(arena, [(LOGIN, IN)])
+
+
+def test_backend_resets_in_the_relay(arena: Arena) -> None:
+    start = arena.proxy.log_size
+    arena.script([arena.accept], [HI, IN, RESET])
+    plays(arena, [(LOGIN, IN), ("b NOOP", CLOSED)])
+    arena.proxy.wait_log(r"\[error\] .*recv\(\) failed \(104: .*\) while proxying and reading from upstream", start)
+    arena.proxy.wait_log("proxied session done", start)
+
+
+STATES: dict[str, Talk] = {
+    "before the greeting": [],
+    "at the greeting": [(None, GREETING)],
+    "in a command": [(None, GREETING), (b"a LOG", None)],
+    "in a literal": [(None, GREETING), ("a LOGIN {100}", "+ OK"), (b"us", None)],
+    "in an exchange": [(None, GREETING), ("a AUTHENTICATE LOGIN", "+ VXNlcm5hbWU6")],
+    "after the credentials": [(None, GREETING), (LOGIN, None)],
+    "in the relay": [(None, GREETING), (LOGIN, IN), (b"b FETCH 1 BO", None)],
+}
+
+
+@pytest.mark.parametrize("leave", [SHUT, VANISH], ids=["closes", "resets"])
+@pytest.mark.parametrize("state", STATES)
+def test_client_leaves(arena: Arena, state: str, leave: Send) -> None:
+    for _ in range(10):
+        arena.script([(0.01, arena.accept)], [(0.01, HI), (0.01, IN)])
+        with arena.client() as client:
+            client.play(STATES[state])
+            client.send(leave)
+
+
+@pytest.mark.parametrize(
+    "state", ["at the greeting", "in a command", "in a literal", "in an exchange"]
+)
+def test_client_stalls(arena: Arena, state: str) -> None:
+    start = arena.proxy.log_size
+    with arena.client() as client:
+        client.play(STATES[state])
+        assert client.rest() == b""
+        assert client.closed
+    arena.proxy.wait_log(r"client timed out \(110: Connection timed out\) while in auth state", start)
+
+
+def test_client_never_reads_its_replies(arena: Arena) -> None:
+    with arena.client() as client:
+        client.flood(b"a CAPABILITY\r\n" * 1000, SECONDS)
+        assert client.closed
+
+
+def test_client_never_reads_in_the_relay(arena: Arena) -> None:
+    arena.script([arena.accept], [HI, IN, b"x" * 20_000_000])
+    before = arena.memory()
+    with arena.client() as client:
+        client.play([(None, GREETING), (LOGIN, IN), ("b FETCH", b"x")])
+        backend = arena.backend.connections[0]
+        assert not backend.ended.wait(1.0)
+        assert arena.memory() - before < 4000
+        arena.neighbour.talk()
+    assert backend.ended.wait(SECONDS)
+
+
+def test_backend_never_reads_in_the_relay(arena: Arena) -> None:
+    arena.script([arena.accept], [HI, IN, (b"x", 1.5)])
+    before = arena.memory()
+    with arena.client() as client:
+        client.play([(None, GREETING), (LOGIN, IN), ("b APPEND", b"x")])
+        client.flood(b"y" * 1_000_000, 0.5)
+        assert not client.closed
+        assert arena.memory() - before < 4000
+        arena.neighbour.talk()
+
+
+def test_client_sends_a_megabyte_without_line_end(arena: Arena) -> None:
+    start = arena.proxy.log_size
+    with arena.client() as client:
+        client.play([(None, GREETING)])
+        client.send(b"a LOGIN " + b"x" * 1_000_000)
+        client.rest()  # the reply may be lost to the reset: much of what we sent is unread
+        assert client.closed
+    arena.proxy.wait_log("client sent too long command", start)
+
+
+@pytest.mark.parametrize("junk", [b"\0" * 1000, bytes(range(128, 256)) * 8, b"\xff\xfe\r\0\n", b"{" * 500, b'a LOGIN "\\'])
+def test_client_sends_junk(arena: Arena, junk: bytes) -> None:
+    with arena.client() as client:
+        client.play([(None, GREETING)])
+        client.send(junk + b"\r\n")
+        assert client.lines(1).endswith(b"BAD invalid command\r\n")
+        client.send("z LOGOUT")
+        assert client.rest().endswith(b"* BYE\r\nz OK completed\r\n")
+
+
+def test_credentials_of_all_bytes(arena: Arena) -> None:
+    user = bytes(range(1, 256))
+    arena.script([arena.accept], [HI, IN])
+    plays(arena, [("a LOGIN {255}", "+ OK"), (user + b" {255}\r\n", "+ OK"), (user[::-1] + b"\r\n", IN)])
+    escaped = "".join(f"%{byte:02X}" if byte <= 32 or byte == 37 else chr(byte) for byte in user)
+    assert arena.auth.requests[0].headers["auth-user"] == escaped
+    assert arena.backend.connections[0].received == b"a LOGIN {255}\r\n%b {255}\r\n%b\r\n" % (user, user[::-1])
+
+
+def test_many_failures_leave_no_memory(arena: Arena) -> None:
+    def round_of(sessions: int) -> None:
+        for _ in range(sessions):
+            arena.script([arena.accept], [HI, "a NO"])
+            with arena.client() as client:
+                client.play([(None, GREETING), (LOGIN, (FAILED, CLOSED))])
+
+    round_of(100)
+    before = arena.memory()
+    round_of(500)
+    assert arena.memory() - before < 500
+
+
+def plays(arena: Arena, talk: Talk, port: int | None = None) -> None:
+    """The client gets exactly what the table says, after the greeting."""
+    talk = [(None, GREETING), *talk]
+    with arena.client(port) as client:
+        client.play(talk)
+        client.finish()
+        assert client.received == expected(talk)
+        assert client.closed
+
+
+def fails(arena: Arena, port: int, log: str | None) -> None:
+    """A login is an internal error, and the log says why (or, None, nothing but that a client connected)."""
+    start = arena.proxy.log_size
+    plays(arena, [(LOGIN, (FAILED, CLOSED))], port)
+    if log:
+        arena.proxy.wait_log(log, start)
