@@ -40,6 +40,10 @@ def key(listen: Listen) -> Key:
     return listen.family, address if isinstance(address, str) else tuple(address[:2])
 
 
+def _is_wildcard(listen: Listen) -> bool:
+    return _WILDCARDS.get(listen.family) == listen.address[0]
+
+
 class ListeningSocket:
     """An open listening socket and the ``listen`` that it serves."""
 
@@ -86,13 +90,16 @@ def open_all(
     Addresses in use are tried five times, 500 ms apart (not when ``testing``, where they do not matter).
     Raises StartFailed, having closed what it opened.
     """
-    wanted = {key(listen): listen for listen in listens}
+    # Wildcards first: of two neighbours, the one bound later decides whom the kernel lets in beside them.
+    wanted = {key(listen): listen for listen in sorted(listens, key=lambda listen: not _is_wildcard(listen))}
     sockets = {name: current[name] for name in wanted if name in current}
     fresh: Sockets = {}
     try:
         for last in (*[False] * (BIND_ROUNDS - 1), True):
-            for name in wanted.keys() - sockets.keys():
-                opened = _open(wanted[name], {**current, **sockets}, log, quiet=testing)
+            for name, listen in wanted.items():
+                if name in sockets:
+                    continue
+                opened = _open(listen, {**current, **sockets}, log, quiet=testing)
                 if opened is not None:
                     sockets[name] = fresh[name] = opened
             if testing or len(sockets) == len(wanted):

@@ -12,6 +12,7 @@ import gc
 import mmap
 import os
 import resource
+import select
 import signal
 import threading
 from collections.abc import Callable
@@ -33,6 +34,7 @@ FATAL = 2  # "cannot be respawned": the next one would fail the same way
 NESTED = "nested"
 """Value of the environment variable FASTMAIL_ENGINE that puts the engine's epoll into uvloop's."""
 
+LISTENERS_PAUSE = 0.1  # seconds that the engine has to stop accepting
 CLOSE_SECONDS = 1.0
 
 
@@ -150,6 +152,22 @@ class Worker:
             set_title(f"{self._cycle.options.identity}: worker process is shutting down")
             self._log.notice("gracefully shutting down")
             self.engine.shutdown()
+            self._loop.call_later(LISTENERS_PAUSE, self._guarded(self._leave_listeners))
+
+    def _leave_listeners(self) -> None:
+        """Let go of the listening sockets, so that one that no other process has refuses connections.
+
+        The engine stops watching them in its own time. Should it still be at it, they leave its epoll set
+        here: closing alone would not do that while the master has them. Their numbers stay taken, as the
+        engine knows the sockets by them.
+        """
+        placeholder = os.eventfd(0)
+        with select.epoll.fromfd(os.dup(self.engine.fileno())) as watched:
+            for sock in self._cycle.sockets.values():
+                with contextlib.suppress(FileNotFoundError):
+                    watched.unregister(sock.fileno())
+                os.dup2(placeholder, sock.fileno(), inheritable=False)
+        os.close(placeholder)
 
     def _reopen_logs(self) -> None:
         self._log.notice("reopening logs")

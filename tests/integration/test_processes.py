@@ -1,0 +1,543 @@
+"""Master and workers (reference 11): start, signals, deaths, privileges."""
+
+import os
+import re
+import resource
+import signal
+import socket
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.authserver import AuthServer, Request, answer
+from support.listener import Moves
+from support.ports import HOST, reserve
+from support.processes import NOBODY, Echo, Session, Site, alive, blocked, title, wait_for
+
+AS_ROOT = os.getuid() == 0
+USER = "user nobody nogroup;" if AS_ROOT else ""
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    site = Site()
+    yield site
+    site.close()
+
+
+@pytest.fixture
+def backend() -> Iterator[Echo]:
+    with Echo() as backend:
+        yield backend
+
+
+@pytest.fixture
+def auth(backend: Echo) -> Iterator[AuthServer]:
+    def judge(request: Request) -> Moves:
+        return (answer("OK", port=backend.port),)
+
+    with AuthServer(judge) as auth:
+        yield auth
+
+
+@pytest.fixture
+def port() -> int:
+    return reserve()
+
+
+def imap(auth: AuthServer, port: int, more: str = "") -> str:
+    """A mail block with one server."""
+    return (
+        f"auth_http 127.0.0.1:{auth.port}/auth; server {{ listen 127.0.0.1:{port}; protocol imap; {more} }}"
+    )
+
+
+def without_pids(messages: list[str]) -> list[str]:
+    return [re.sub(r"\b(process|from) \d+", r"\1 N", message) for message in messages]
+
+
+# Start and end
+
+
+def test_start_and_stop_are_logged_as_nginx_does(site: Site) -> None:
+    site.configure(log="error.log notice")
+    child = site.start()
+    site.wait_workers(1)
+    assert site.pid_file.read_bytes() == b"%d\n" % child.pid
+    os.kill(child.pid, signal.SIGTERM)
+    assert child.wait(10) == 0
+    messages = without_pids(site.messages())
+    system = os.uname()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert messages[0] == '[notice] using the "epoll" event method'
+    assert re.fullmatch(r"\[notice\] fastmail/\d+\.\d+\.\d+", messages[1])
+    assert messages[2].startswith("[notice] built by ")
+    assert messages[3:] == [
+        f"[notice] OS: {system.sysname} {system.release}",
+        f"[notice] getrlimit(RLIMIT_NOFILE): {soft}:{hard}",
+        "[notice] start worker processes",
+        "[notice] start worker process N",
+        "[notice] signal 15 (SIGTERM) received from N, exiting",
+        "[notice] exiting",
+        "[notice] exit",
+        "[notice] signal 17 (SIGCHLD) received from N",
+        "[notice] worker process N exited with code 0",
+        "[notice] exit",
+    ]
+    assert not site.pid_file.exists()
+    assert site.output() == ""
+
+
+def test_number_of_workers_and_titles(site: Site) -> None:
+    site.configure(workers=3)
+    child = site.start()
+    workers = site.wait_workers(3)
+    assert title(child.pid).startswith("fastmail: master process fastmail -p ")
+    assert {title(pid) for pid in workers} == {"fastmail: worker process"}
+    assert Path(f"/proc/{workers[0]}/comm").read_text() == "fastmail: worke\n"
+
+
+def test_no_workers(site: Site) -> None:
+    site.configure(workers=0)
+    child = site.start()
+    site.wait_log("start worker processes")
+    os.kill(child.pid, signal.SIGINT)
+    assert child.wait(10) == 0
+    assert "start worker process " not in "\n".join(site.messages())
+
+
+def test_daemon(site: Site, auth: AuthServer, port: int) -> None:
+    site.configure(imap(auth, port))
+    master = site.start_daemon()
+    assert os.getsid(master) == master
+    assert {os.readlink(f"/proc/{master}/fd/{fd}") for fd in (0, 1)} == {"/dev/null"}
+    assert os.readlink(f"/proc/{master}/fd/2") == str(site.log_file)
+    with Session(port) as session:
+        session.exchange()
+        site.signal("stop")
+        assert session.ended()
+    wait_for("the master's end", lambda: not alive(master))
+    assert not site.pid_file.exists()
+    assert "[notice] exit" in site.messages()
+
+
+def test_session_that_is_there_when_a_daemon_starts_is_served(
+    site: Site, auth: AuthServer, port: int
+) -> None:
+    """The sockets are bound when the command returns, before any worker exists."""
+    site.configure(imap(auth, port))
+    site.start_daemon()
+    with Session(port) as session:
+        session.exchange()
+
+
+def test_stale_pid_file_is_overwritten(site: Site) -> None:
+    site.configure()
+    site.pid_file.write_text("4194304999\n")
+    child = site.start()
+    assert site.pid_file.read_text() == f"{child.pid}\n"
+
+
+def test_quit_lets_sessions_end(site: Site, auth: AuthServer, port: int) -> None:
+    site.configure(imap(auth, port))
+    child = site.start()
+    (worker,) = site.wait_workers(1)
+    with Session(port) as session:
+        session.exchange()
+        site.signal("quit")
+        site.wait_log(f"{worker}#0: gracefully shutting down")
+        wait_for("the title", lambda: title(worker) == "fastmail: worker process is shutting down")
+        session.exchange("still here")
+        assert child.poll() is None
+    assert child.wait(10) == 0
+    assert without_pids(site.messages())[-5:] == [
+        "[notice] exiting",
+        "[notice] exit",
+        "[notice] signal 17 (SIGCHLD) received from N",
+        "[notice] worker process N exited with code 0",
+        "[notice] exit",
+    ]
+
+
+def test_stop_while_shutting_down(site: Site, auth: AuthServer, port: int) -> None:
+    site.configure(imap(auth, port))
+    child = site.start()
+    with Session(port) as session:
+        site.signal("quit")
+        site.wait_log("gracefully shutting down")
+        site.signal("stop")
+        assert session.ended()
+    assert child.wait(10) == 0
+
+
+def test_worker_that_does_not_exit_is_killed(site: Site) -> None:
+    site.configure()
+    child = site.start()
+    (worker,) = site.wait_workers(1)
+    os.kill(worker, signal.SIGSTOP)
+    os.kill(child.pid, signal.SIGTERM)
+    assert child.wait(10) == 0
+    assert f"[alert] worker process {worker} exited on signal 9" in site.messages()
+
+
+def test_single_process(site: Site, auth: AuthServer, port: int) -> None:
+    site.configure(imap(auth, port), main="master_process off;")
+    child = site.start()
+    with Session(port) as session:
+        session.exchange()
+    assert site.workers() == []
+    os.kill(child.pid, signal.SIGHUP)
+    site.wait_log(r'\[error\] .* reconfiguring is not supported yet with "master_process off"')
+    site.signal("reopen")
+    site.wait_log("reopening logs")
+    os.kill(child.pid, signal.SIGQUIT)
+    assert child.wait(10) == 0
+    assert not site.pid_file.exists()
+
+
+def test_engine_nested_in_the_loop_serves_alike(site: Site, auth: AuthServer, port: int) -> None:
+    site.configure(imap(auth, port))
+    child = site.start(environment={"FASTMAIL_ENGINE": "nested"})
+    (worker,) = site.wait_workers(1)
+    assert len(os.listdir(f"/proc/{worker}/task")) == 1
+    with Session(port) as session:
+        session.exchange()
+        os.kill(child.pid, signal.SIGQUIT)
+        site.wait_log("gracefully shutting down")
+        session.exchange()
+    assert child.wait(10) == 0
+
+
+def test_engine_thread_takes_no_signals(site: Site) -> None:
+    site.configure()
+    site.start()
+    (worker,) = site.wait_workers(1)
+    masks = {int(task): blocked(worker, int(task)) for task in os.listdir(f"/proc/{worker}/task")}
+    assert masks.pop(worker) == set()
+    wanted = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGHUP}
+    assert masks and all(mask >= wanted for mask in masks.values())
+
+
+# Other signals
+
+
+def test_usr2_is_refused_honestly(site: Site, auth: AuthServer, port: int) -> None:
+    site.configure(imap(auth, port))
+    child = site.start()
+    os.kill(child.pid, signal.SIGUSR2)
+    site.wait_log(r"\[error\] .* changing binary is not supported yet")
+    with Session(port) as session:
+        session.exchange()
+
+
+def test_winch_stops_the_workers_of_a_daemon(site: Site, auth: AuthServer, port: int) -> None:
+    site.configure(imap(auth, port))
+    master = site.start_daemon()
+    (worker,) = site.wait_workers(1)
+    os.kill(master, signal.SIGWINCH)
+    site.wait_log(r"signal 28 \(SIGWINCH\) received from \d+, stop accepting connections")
+    site.wait_log(f"worker process {worker} exited with code 0")
+    assert alive(master)
+    site.signal("reload")
+    site.wait_workers(1)
+    with Session(port) as session:
+        session.exchange()
+
+
+def test_winch_of_a_terminal_does_nothing(site: Site) -> None:
+    site.configure()
+    child = site.start()
+    workers = site.wait_workers(1)
+    os.kill(child.pid, signal.SIGWINCH)
+    site.signal("reopen")  # is taken after it
+    site.wait_log("reopening logs", count=3)
+    assert site.workers() == workers
+    assert "SIGWINCH" not in "\n".join(site.messages())
+
+
+def test_ignored_signals_reach_the_master_all_the_same(site: Site) -> None:
+    """Under nohup, HUP is ignored; nginx takes it."""
+    site.configure()
+    site.start(
+        patch="import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\nsignal.signal(17, signal.SIG_IGN)"
+    )
+    old = site.wait_workers(1)
+    os.kill(site.pid, signal.SIGHUP)
+    site.wait_workers(1, besides=old)
+    site.wait_log(f"worker process {old[0]} exited with code 0")
+
+
+def test_signals_meant_for_the_master_do_not_hurt_a_worker(site: Site, auth: AuthServer, port: int) -> None:
+    site.configure(imap(auth, port))
+    site.start()
+    (worker,) = site.wait_workers(1)
+    with Session(port) as session:
+        for number in (signal.SIGHUP, signal.SIGUSR2, signal.SIGPIPE):
+            os.kill(worker, number)
+        session.exchange()
+    assert site.workers() == [worker]
+
+
+# Logs
+
+
+@pytest.mark.parametrize("main", ["", USER])
+def test_reopening_logs(site: Site, auth: AuthServer, port: int, main: str) -> None:
+    site.configure(imap(auth, port), main=main)
+    master = site.start_daemon()
+    (worker,) = site.wait_workers(1)
+    moved = site.directory / "error.log.1"
+    site.log_file.rename(moved)
+    site.signal("reopen")
+    wait_for("the worker's new file", lambda: os.readlink(f"/proc/{worker}/fd/2") == str(site.log_file))
+    with Session(port):
+        site.wait_log(f" {worker}#0: .* client logged in")
+    old = moved.read_text()
+    assert f"{master}#0: signal 10 (SIGUSR1) received from " in old
+    assert "client logged in" not in old
+    assert f"{worker}#0: reopening logs" in old
+    if main:
+        assert site.log_file.stat().st_uid == NOBODY
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="only root can become another user")
+def test_worker_that_cannot_reopen_keeps_its_file(site: Site, auth: AuthServer, port: int) -> None:
+    logs = site.directory / "logs"
+    logs.mkdir(mode=0o700)
+    site.log_file = logs / "error.log"
+    site.configure(imap(auth, port), main=USER, log="logs/error.log info")
+    site.start_daemon()
+    (worker,) = site.wait_workers(1)
+    site.signal("reopen")
+    site.wait_log(rf'\[emerg\] {worker}#0: open\(\) "{site.log_file}" failed \(13: Permission denied\)')
+    with Session(port):
+        site.wait_log(f" {worker}#0: .* client logged in")
+
+
+def test_a_server_s_own_log(site: Site, auth: AuthServer, port: int) -> None:
+    site.configure(imap(auth, port, "error_log mail.log info;"))
+    site.start()
+    with Session(port):
+        own = site.directory / "mail.log"
+        wait_for("the line", lambda: "client logged in" in own.read_text())
+    assert "client logged in" not in "\n".join(site.log())
+
+
+def test_error_log_option_takes_the_sessions_too(site: Site, auth: AuthServer, port: int) -> None:
+    site.configure(imap(auth, port), log="nginx.log info")
+    site.start("--error-log", "error.log")
+    with Session(port):
+        site.wait_log("client logged in")
+    assert not (site.directory / "nginx.log").exists()
+
+
+# Deaths
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+def test_worker_that_dies_is_replaced(
+    site: Site, auth: AuthServer, port: int, number: signal.Signals
+) -> None:
+    site.configure(imap(auth, port))
+    site.start()
+    old = site.wait_workers(1)
+    with Session(port):
+        os.kill(old[0], number)
+        (new,) = site.wait_workers(1, besides=old)
+    lines = without_pids(site.messages())
+    at = lines.index("[notice] signal 17 (SIGCHLD) received from N")
+    assert re.fullmatch(
+        rf"\[alert\] worker process N exited on signal {number}( \(core dumped\))?", lines[at + 1]
+    )
+    assert lines[at + 2] == "[notice] start worker process N"
+    with Session(port) as session:
+        session.exchange()
+    assert site.workers() == [new]
+
+
+FAILING_ENGINE = """
+from fastmail.server import worker
+real = worker.make_engine
+class Engine:
+    def __init__(self, engine): self.engine = engine
+    def __getattr__(self, name): return getattr(self.engine, name)
+    def {method}(self): raise ValueError("out of order")
+worker.make_engine = lambda *arguments, **options: Engine(real(*arguments, **options))
+"""
+
+
+@pytest.mark.parametrize("method", ["run", "events"])
+def test_failing_worker_says_why_and_is_replaced(
+    site: Site, auth: AuthServer, port: int, method: str
+) -> None:
+    site.configure(imap(auth, port, "auth_http_transport aiohttp;"))
+    site.start(patch=FAILING_ENGINE.format(method=method))
+    if method == "events":
+        site.wait_workers(1)
+        with pytest.raises((AssertionError, OSError)):
+            Session(port)
+    site.wait_log(r"\[alert\] .* worker process failed: ValueError: out of order")
+    pid = re.search(r"process (\d+) exited with code 1", site.wait_log("exited with code 1"))
+    assert pid is not None
+    site.wait_log("start worker process", count=3)  # the first line says processes
+
+
+def test_failing_workers_are_not_restarted_in_a_tight_loop(site: Site) -> None:
+    site.configure(log="error.log notice")
+    begin = time.monotonic()
+    site.start(patch=FAILING_ENGINE.format(method="run"))
+    site.wait_log(r"start worker process \d+", count=3)
+    assert time.monotonic() - begin > 1.5, "two restarts take two pauses"
+
+
+UNPRIVILEGED = """
+from fastmail.server import cycle, worker
+class Nobody:
+    uid = 0
+    def become(self): raise worker.DropFailed("setuid(65534) failed (1: Operation not permitted)")
+cycle.User.of = classmethod(lambda *names: Nobody())
+"""
+
+
+def test_fatal_worker_is_not_respawned(site: Site) -> None:
+    site.configure()
+    site.start(patch=UNPRIVILEGED)
+    site.wait_log("cannot be respawned")
+    messages = without_pids(site.messages())
+    assert messages[-4:] == [
+        "[emerg] setuid(65534) failed (1: Operation not permitted)",
+        "[notice] signal 17 (SIGCHLD) received from N",
+        "[notice] worker process N exited with code 2",
+        "[alert] worker process N exited with fatal code 2 and cannot be respawned",
+    ]
+    assert site.workers() == []
+
+
+# Privileges and limits
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="only root can become another user")
+def test_workers_run_as_the_user(site: Site, auth: AuthServer, port: int) -> None:
+    site.configure(imap(auth, port), main=USER)
+    child = site.start()
+    (worker,) = site.wait_workers(1)
+    status = Path(f"/proc/{worker}/status").read_text()
+    ids = str(NOBODY)
+    assert re.search(rf"^Uid:(\s+{ids}){{4}}$", status, re.M)
+    assert re.search(rf"^Gid:(\s+{ids}){{4}}$", status, re.M)
+    assert re.search(rf"^Groups:\s*{ids}\s*$", status, re.M)
+    assert re.search(r"^CapEff:\s+0+$", status, re.M)
+    assert re.search(r"^Uid:(\s+0){4}$", Path(f"/proc/{child.pid}/status").read_text(), re.M)
+    with Session(port) as session:
+        session.exchange()
+
+
+@pytest.mark.parametrize("transport", ["engine", "aiohttp"])
+def test_workers_import_nothing_once_they_serve(
+    site: Site, auth: AuthServer, port: int, transport: str
+) -> None:
+    """The unprivileged user may not be able to read the interpreter's files."""
+    site.configure(imap(auth, port, f"auth_http_transport {transport};"), main=USER)
+    child = site.start(environment={"PYTHONPROFILEIMPORTTIME": "1"})
+    (worker,) = site.wait_workers(1)
+    assert "import time:" in site.output(), "the interpreter reports imports"
+    assert "import time:" not in "\n".join(site.log()), "stderr is the log from the first worker on"
+    with Session(port) as session:
+        session.exchange()
+        auth._judge = lambda request: (answer("Wrong", port=1),)
+        with pytest.raises(AssertionError, match="Wrong"):
+            Session(port)
+        auth.close()
+        with pytest.raises(AssertionError, match="internal server error"):
+            Session(port)
+        os.kill(worker, signal.SIGUSR1)
+        site.wait_log("reopening logs")
+        os.kill(worker, signal.SIGQUIT)
+        site.wait_log("gracefully shutting down")
+    site.wait_log(f"worker process {worker} exited with code 0")
+    assert child.poll() is None
+    assert [line for line in site.log() if line.startswith("import time:")] == []
+
+
+def test_open_files_of_workers(site: Site) -> None:
+    site.configure(main="worker_rlimit_nofile 1234;", connections=2000)
+    site.start()
+    (worker,) = site.wait_workers(1)
+    limits = Path(f"/proc/{worker}/limits").read_text()
+    assert re.search(r"^Max open files\s+1234\s+1234\s", limits, re.M)
+    assert "[warn] 2000 worker_connections exceed open file resource limit: 1234" in site.messages()
+
+
+# Listening sockets
+
+
+def test_unix_socket(site: Site, auth: AuthServer) -> None:
+    path = site.directory / "imap.sock"
+    site.configure(
+        f"auth_http 127.0.0.1:{auth.port}; server {{ listen unix:{path}; protocol imap; }}", main=USER
+    )
+    child = site.start()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o666
+    with Session(str(path)) as session:
+        session.exchange()
+        site.wait_log(f"client unix: connected to unix:{path}")
+    os.kill(child.pid, signal.SIGTERM)
+    assert child.wait(10) == 0
+    assert not path.exists()
+
+
+def test_ipv6(site: Site, auth: AuthServer, port: int) -> None:
+    listens = f"listen [::1]:{port}; listen 127.0.0.1:{port};"
+    site.configure(f"auth_http 127.0.0.1:{auth.port}; server {{ {listens} protocol imap; }}")
+    site.start()
+    with socket.create_connection(("::1", port), 5) as client:
+        assert client.recv(100) == b"* OK IMAP4 ready\r\n"
+        site.wait_log(rf"client \[::1\]:\d+ connected to \[::1\]:{port}$")
+
+
+def test_wildcard_and_a_single_address_of_one_port(site: Site, auth: AuthServer, port: int) -> None:
+    wildcard = f"server {{ listen {port}; protocol imap; imap_capabilities WILD; }}"
+    single = f"server {{ listen 127.0.0.2:{port} bind; protocol imap; imap_capabilities SINGLE; }}"
+    site.configure(f"auth_http 127.0.0.1:{auth.port}; {wildcard} {single}")
+    site.start()
+    for address, word in ((HOST, b" WILD"), ("127.0.0.2", b" SINGLE")):
+        with socket.create_connection((address, port), 5) as client, client.makefile("rb") as lines:
+            lines.readline()
+            client.sendall(b"a CAPABILITY\r\n")
+            assert word in lines.readline()
+    # nobody else gets in beside us
+    with socket.socket() as other, pytest.raises(OSError, match="Address already in use"):
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        other.bind(("127.0.0.3", port))
+
+
+@pytest.mark.parametrize("scheme", ["aiohttp", "engine"])
+def test_both_transports_send_the_same_request(site: Site, auth: AuthServer, port: int, scheme: str) -> None:
+    site.configure(imap(auth, port, f'auth_http_transport {scheme}; auth_http_header X-Key "se cret";'))
+    site.start()
+    with Session(port) as session:
+        session.exchange()
+    (request,) = auth.requests
+    assert request.raw == (
+        b"GET /auth HTTP/1.0\r\nHost: 127.0.0.1\r\nAuth-Method: plain\r\n"
+        b"Auth-User: user\r\nAuth-Pass: secret\r\nAuth-Protocol: imap\r\nAuth-Login-Attempt: 1\r\n"
+        b"Client-IP: 127.0.0.1\r\nX-Key: se cret\r\n\r\n"
+    )
+
+
+def test_refused_auth_server_reads_alike_on_both_transports(site: Site, port: int) -> None:
+    other, dead = reserve(), reserve()
+    site.configure(
+        f"auth_http 127.0.0.1:{dead}; server {{ listen 127.0.0.1:{port}; protocol imap; }}"
+        f"server {{ listen 127.0.0.1:{other}; protocol imap; auth_http_transport aiohttp; }}"
+    )
+    site.start()
+    for listen in (port, other):
+        with pytest.raises(AssertionError, match=r"BAD internal server error"):
+            Session(listen)
+        site.wait_log(
+            r"\[error\] \S+ \*\d+ recv\(\) failed \(111: Connection refused\) while in http auth state, "
+            rf'client: 127.0.0.1, server: 127.0.0.1:{listen}, login: "user"$'
+        )

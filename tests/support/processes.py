@@ -1,0 +1,290 @@
+"""fastmail as an operator meets it: a directory, a configuration, commands, signals, log lines and pids."""
+
+import contextlib
+import functools
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from support.listener import PATIENCE, Connection, Listener
+from support.ports import HOST
+
+ROOT = Path(__file__).parents[2]
+NOBODY = 65534
+
+_LAUNCHER = """\
+import sys
+sys.path.insert(0, {root!r})
+from fastmail.cli import main
+{patch}
+sys.exit(main())
+"""
+
+
+def wait_for(what: str, condition: Callable[[], object], seconds: float = PATIENCE) -> None:
+    """Look until ``condition`` holds. Raises AssertionError after ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.01)
+
+
+def alive(pid: int) -> bool:
+    """Whether the process exists and has not ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def title(pid: int) -> str:
+    """What ``ps`` shows."""
+    return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode()
+
+
+class Site:
+    """An installation in a directory of its own: everything it starts is ended by close()."""
+
+    def __init__(self) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="fastmail-"))
+        self.directory.chmod(0o755)  # workers of another user look into it
+        self.configuration = self.directory / "mail.conf"
+        self.log_file = self.directory / "error.log"
+        self.pid_file = self.directory / "fastmail.pid"
+        self.bootstrap_log = self.directory / "boot.log"
+        self._children: list[subprocess.Popen[bytes]] = []
+        self._masters: set[int] = set()
+
+    def configure(
+        self,
+        mail: str = "",
+        *,
+        main: str = "",
+        log: str = "error.log info",
+        workers: int = 1,
+        connections: int = 512,
+    ) -> None:
+        """Write the configuration; ``mail`` is the content of its mail block."""
+        self.configuration.write_text(
+            f"{main}\nworker_processes {workers};\nerror_log {log};\npid fastmail.pid;\n"
+            f"events {{ worker_connections {connections}; }}\nmail {{\n{mail}\n}}\n"
+        )
+
+    def command(self, *arguments: str, name: str = "fastmail", patch: str = "") -> list[str]:
+        """A command line of ``name`` for this directory; ``patch`` is Python run before it starts."""
+        own = ["-p", str(self.directory), "-c", str(self.configuration), "-e", str(self.bootstrap_log)]
+        if name == "fastmail" and not patch:
+            return [sys.executable, "-m", "fastmail", *own, *arguments]
+        launcher = self.directory / name
+        launcher.write_text(_LAUNCHER.format(root=str(ROOT), patch=patch))
+        return [sys.executable, str(launcher), *own, *arguments]
+
+    def run(self, *arguments: str, name: str = "fastmail") -> "subprocess.CompletedProcess[str]":
+        """Run a command to its end; its output is bytes as Latin-1."""
+        return subprocess.run(
+            self.command(*arguments, name=name), env=self._environment({}), cwd=self.directory,
+            stdin=subprocess.DEVNULL, capture_output=True, encoding="latin-1", timeout=30,
+        )  # fmt: skip
+
+    def signal(self, word: str) -> None:
+        """``fastmail -s WORD``."""
+        result = self.run("-s", word)
+        assert (result.returncode, result.stderr) == (0, "")
+
+    def start(
+        self, *arguments: str, patch: str = "", environment: dict[str, str] | None = None
+    ) -> "subprocess.Popen[bytes]":
+        """Start the master in the foreground; returns when it is up (its workers have been started)."""
+        since = self.log_size
+        with (self.directory / "output").open("wb") as output:
+            child = subprocess.Popen(
+                self.command("-g", "daemon off;", *arguments, patch=patch),
+                cwd=self.directory,
+                env=self._environment(environment or {}),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
+        self._children.append(child)
+        wait_for(
+            "pid file",
+            lambda: child.poll() is not None or self._pid_in_file() == child.pid,
+        )
+        assert child.poll() is None, self.output() + "".join(self.log(since))
+        return child
+
+    def start_daemon(self, *arguments: str) -> int:
+        """Start in the background; returns the master's pid."""
+        result = self.run(*arguments)
+        assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+        wait_for("pid file", lambda: self._pid_in_file() is not None)
+        self._masters.add(self.pid)
+        return self.pid
+
+    @property
+    def pid(self) -> int:
+        """What the pid file says."""
+        return int(self.pid_file.read_text())
+
+    def workers(self, master: int | None = None) -> list[int]:
+        """The pids of the master's living workers, draining ones included."""
+        return [child for child in _children(master or self.pid) if alive(child)]
+
+    def wait_workers(self, count: int, *, besides: Sequence[int] = ()) -> list[int]:
+        """Wait until ``count`` workers accept that are not among ``besides``; their pids."""
+
+        def ready() -> bool:
+            return len([pid for pid in self.workers() if pid not in besides and _serving(pid)]) == count
+
+        wait_for(f"{count} workers", ready)
+        return [pid for pid in self.workers() if pid not in besides]
+
+    def output(self) -> str:
+        """What the foreground process printed."""
+        return (self.directory / "output").read_text()
+
+    @property
+    def log_size(self) -> int:
+        return self.log_file.stat().st_size if self.log_file.exists() else 0
+
+    def log(self, since: int = 0) -> list[str]:
+        """The lines from byte ``since`` on."""
+        if not self.log_file.exists():
+            return []
+        with self.log_file.open("rb") as file:
+            file.seek(since)
+            return file.read().decode("latin-1").splitlines()
+
+    def messages(self, since: int = 0) -> list[str]:
+        """The lines without date and pid: ``[notice] exit``."""
+        return [re.sub(r"^\S+ \S+ (\[\w+\]) \d+#0: ", r"\1 ", line) for line in self.log(since)]
+
+    def wait_log(self, pattern: str, since: int = 0, count: int = 1) -> str:
+        """Wait for ``count`` lines that the regular expression is found in; the last of them."""
+        found: list[str] = []
+
+        def look() -> bool:
+            found[:] = [line for line in self.log(since) if re.search(pattern, line)]
+            return len(found) >= count
+
+        try:
+            wait_for(f"log line {pattern!r}", look)
+        except AssertionError as error:
+            raise AssertionError(f"{error}:\n" + "\n".join(self.log(since))) from None
+        return found[-1]
+
+    def close(self) -> None:
+        """End what was started, by pid, and remove the directory."""
+        for pid in [*self._masters, *(child.pid for child in self._children if child.poll() is None)]:
+            if alive(pid):
+                workers = self.workers(pid)
+                os.kill(pid, signal.SIGTERM)
+                with contextlib.suppress(AssertionError):
+                    wait_for("the master's end", functools.partial(_ended, pid))
+                for leftover in (pid, *workers):
+                    if alive(leftover):
+                        os.kill(leftover, signal.SIGKILL)
+        for child in self._children:
+            child.wait(PATIENCE)
+        shutil.rmtree(self.directory)
+
+    def _pid_in_file(self) -> int | None:
+        try:
+            return self.pid
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def _environment(self, more: dict[str, str]) -> dict[str, str]:
+        return {**os.environ, "PYTHONPATH": str(ROOT), **more}
+
+
+def _ended(pid: int) -> bool:
+    return not alive(pid)
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
+
+
+def _serving(pid: int) -> bool:
+    """Whether the worker hears of signals already."""
+    try:
+        return signal.SIGTERM not in blocked(pid, pid)
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def blocked(pid: int, thread: int) -> set[int]:
+    """The signals that a thread of a process has blocked. Raises OSError if it is gone."""
+    status = Path(f"/proc/{pid}/task/{thread}/status").read_text()
+    found = re.search(r"^SigBlk:\s+([0-9a-f]+)", status, re.M)
+    assert found is not None
+    mask = int(found[1], 16)
+    return {number for number in range(1, signal.NSIG) if mask >> (number - 1) & 1}
+
+
+class Echo(Listener):
+    """An IMAP backend that accepts every login and then sends each line back behind ``* ``."""
+
+    def serve(self, connection: Connection) -> None:
+        connection.perform("* OK ready")
+        tag = connection.read_until(b"\r\n").split(b" ")[0]
+        connection.perform(tag + b" OK logged in\r\n")
+        while True:
+            connection.perform(b"* " + connection.read_until(b"\r\n"))
+
+
+class Session:
+    """A client's logged-in IMAP connection."""
+
+    def __init__(self, address: int | str, user: str = "user") -> None:
+        """Connect to a port, or to the path of a unix socket, and log in. Raises AssertionError, OSError."""
+        self._socket = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
+        self._file = self._socket.makefile("rb")
+        try:
+            self._socket.settimeout(PATIENCE)
+            self._socket.connect(address if isinstance(address, str) else (HOST, address))
+            greeting = self._file.readline()
+            assert greeting == b"* OK IMAP4 ready\r\n", greeting
+            self._socket.sendall(f"a LOGIN {user} secret\r\n".encode())
+            reply = self._file.readline()
+            assert reply == b"a OK logged in\r\n", reply
+        except BaseException:
+            self.close()
+            raise
+
+    def exchange(self, line: str = "hello") -> None:
+        """One line there and back."""
+        self._socket.sendall(line.encode() + b"\r\n")
+        reply = self._file.readline()
+        assert reply == f"* {line}\r\n".encode(), reply
+
+    def ended(self) -> bool:
+        """Whether the proxy has closed it; waits for that, or for the patience."""
+        try:
+            return self._file.readline() == b""
+        except TimeoutError:
+            return False
+        except ConnectionResetError:
+            return True
+
+    def close(self) -> None:
+        self._file.close()
+        self._socket.close()
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
