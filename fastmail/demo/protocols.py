@@ -55,7 +55,5 @@ POP3 = Protocol(
     typed=f"USER {USER}",
 )
 
-PROTOCOLS = (IMAP,)
+PROTOCOLS = (SMTP, IMAP, POP3)
 """In the order of the tour: what SMTP sends, the others then read."""
-
-assert SMTP and POP3  # complete, and served as soon as the engine speaks them
