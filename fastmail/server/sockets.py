@@ -41,7 +41,7 @@ def key(listen: Listen) -> Key:
 
 
 def _is_wildcard(listen: Listen) -> bool:
-    return _WILDCARDS.get(listen.family) == listen.address[0]
+    return listen.family in _WILDCARDS and bool(listen.address[0] == _WILDCARDS[listen.family])
 
 
 class ListeningSocket:
@@ -95,7 +95,7 @@ def open_all(
     sockets = {name: current[name] for name in wanted if name in current}
     fresh: Sockets = {}
     try:
-        for last in (*[False] * (BIND_ROUNDS - 1), True):
+        for _ in range(BIND_ROUNDS):
             for name, listen in wanted.items():
                 if name in sockets:
                     continue
@@ -106,8 +106,8 @@ def open_all(
                 break
             log.notice("try again to bind() after 500ms")
             time.sleep(BIND_PAUSE)
-            if last:
-                raise StartFailed("still could not bind()")
+        else:
+            raise StartFailed("still could not bind()")
     except StartFailed:
         for new in fresh.values():
             new.remove(log)
@@ -161,8 +161,8 @@ def _neighbours(
     """Let a wildcard and single addresses of our own stand on one port.
 
     nginx opens the wildcard alone then and asks every connection for its local address; Linux does that
-    lookup itself, but wants SO_REUSEPORT on both while binding. It is taken back at once, because it would
-    let another program of the same user share the port.
+    lookup itself, but wants SO_REUSEPORT on both while binding. It is taken back at once: another program of
+    the same user could share the port.
     """
     name = key(listen)
     wildcard = _WILDCARDS.get(listen.family)

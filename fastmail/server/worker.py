@@ -97,6 +97,7 @@ class Worker:
             self._engine_finished()
 
     def _engine_finished(self) -> None:
+        self._loop.remove_reader(self.engine.fileno())
         if self._failure is not None:
             self._fail(self._failure)
         elif not (self._ending or self._draining):
@@ -106,6 +107,7 @@ class Worker:
             self._loop.stop()
 
     def _take_events(self) -> None:
+        # EVENT_DRAINED is passed over: that run() has returned says it as well.
         for kind, handle, payload in self.engine.events():
             if kind == EVENT_AUTH:
                 server, request = payload

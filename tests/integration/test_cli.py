@@ -3,7 +3,6 @@
 import os
 import re
 import socket
-from collections.abc import Iterator
 
 import pytest
 from support.ports import HOST
@@ -12,12 +11,9 @@ from support.processes import Site
 NAMES = ("fastmail", "nginx")
 
 
-@pytest.fixture
-def site() -> Iterator[Site]:
-    site = Site()
+@pytest.fixture(autouse=True)
+def configured(site: Site) -> None:
     site.configure()
-    yield site
-    site.close()
 
 
 @pytest.mark.parametrize("name", NAMES)

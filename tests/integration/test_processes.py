@@ -7,39 +7,15 @@ import signal
 import socket
 import stat
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.authserver import AuthServer, Request, answer
-from support.listener import Moves
+from support.authserver import AuthServer, answer
 from support.ports import HOST, reserve
-from support.processes import NOBODY, Echo, Session, Site, alive, blocked, title, wait_for
+from support.processes import NOBODY, Session, Site, alive, blocked, title, wait_for
 
 AS_ROOT = os.getuid() == 0
 USER = "user nobody nogroup;" if AS_ROOT else ""
-
-
-@pytest.fixture
-def site() -> Iterator[Site]:
-    site = Site()
-    yield site
-    site.close()
-
-
-@pytest.fixture
-def backend() -> Iterator[Echo]:
-    with Echo() as backend:
-        yield backend
-
-
-@pytest.fixture
-def auth(backend: Echo) -> Iterator[AuthServer]:
-    def judge(request: Request) -> Moves:
-        return (answer("OK", port=backend.port),)
-
-    with AuthServer(judge) as auth:
-        yield auth
 
 
 @pytest.fixture

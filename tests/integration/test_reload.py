@@ -5,40 +5,17 @@ import re
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
 
 import pytest
-from support.authserver import AuthServer, Request, answer
-from support.listener import PATIENCE, Moves
+from support.authserver import AuthServer
+from support.listener import PATIENCE
 from support.ports import HOST, listening, reserve
-from support.processes import Echo, Session, Site, wait_for
+from support.processes import Session, Site, wait_for
 
 RELOADS = 20
 LOAD_THREADS = 4
-
-
-@pytest.fixture
-def site() -> Iterator[Site]:
-    site = Site()
-    yield site
-    site.close()
-
-
-@pytest.fixture
-def backend() -> Iterator[Echo]:
-    with Echo() as backend:
-        yield backend
-
-
-@pytest.fixture
-def auth(backend: Echo) -> Iterator[AuthServer]:
-    def judge(request: Request) -> Moves:
-        return (answer("OK", port=backend.port),)
-
-    with AuthServer(judge) as auth:
-        yield auth
 
 
 def server(listen: object, more: str = "") -> str:

@@ -1,0 +1,33 @@
+"""Fixtures of the tests that drive fastmail as an operator does."""
+
+from collections.abc import Iterator
+
+import pytest
+from support.authserver import AuthServer, Request, answer
+from support.listener import Moves
+from support.processes import Echo, Site
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    """An installation that is ended and removed afterwards."""
+    site = Site()
+    yield site
+    site.close()
+
+
+@pytest.fixture
+def backend() -> Iterator[Echo]:
+    with Echo() as backend:
+        yield backend
+
+
+@pytest.fixture
+def auth(backend: Echo) -> Iterator[AuthServer]:
+    """An auth server that sends everybody to ``backend``."""
+
+    def judge(request: Request) -> Moves:
+        return (answer("OK", port=backend.port),)
+
+    with AuthServer(judge) as auth:
+        yield auth
