@@ -182,4 +182,5 @@ def _io(call: str, number: int) -> str:
 
 
 def _tls_reason(error: BaseException) -> str:
-    return getattr(error, "verify_message", "") or getattr(error, "reason", "") or type(error).__name__
+    reason = getattr(error, "verify_message", "") or getattr(error, "reason", "") or type(error).__name__
+    return str(reason).rstrip(".")

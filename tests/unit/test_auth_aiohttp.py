@@ -4,7 +4,6 @@ import asyncio
 import os
 import socket
 import ssl
-import subprocess
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.certificate import Certificate
 
 from fastmail._speedups import AUTH_CLOSED, AUTH_TIMED_OUT
 from fastmail.auth.client import AuthClient, trust
@@ -436,23 +436,8 @@ def test_a_stopped_client_tells_the_engine_nothing_more() -> None:
 
 
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A self-signed certificate for 127.0.0.1 and auth.test, with its key in the same file."""
-    path = tmp_path_factory.mktemp("tls") / "cert.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-         "-keyout", path, "-out", f"{path}.crt", "-days", "2", "-subj", "/CN=auth.test",
-         "-addext", "subjectAltName=IP:127.0.0.1,DNS:auth.test"],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    path.write_bytes(path.read_bytes() + Path(f"{path}.crt").read_bytes())
-    return path
-
-
-def tls_server(certificate: Path) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    return context
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return Certificate(tmp_path_factory.mktemp("tls"))
 
 
 @contextmanager
@@ -468,20 +453,22 @@ def environment(name: str, value: str) -> Iterator[None]:
             os.environ[name] = before
 
 
-def test_https_with_a_trusted_certificate(certificate: Path) -> None:
+def test_https_with_a_trusted_certificate(certificate: Certificate) -> None:
     data = request(b"Auth-User: u")
-    outcomes, server = ask(OK, data, tls=tls_server(certificate), trusted=trust(f"{certificate}.crt"))
+    outcomes, server = ask(OK, data, tls=certificate.server_context(), trusted=trust(str(certificate.path)))
     assert (outcomes, server.requests) == ([OK], [data])
 
 
-def test_https_trusts_what_ssl_cert_file_names(certificate: Path) -> None:
-    with environment("SSL_CERT_FILE", f"{certificate}.crt"):
+def test_https_trusts_what_ssl_cert_file_names(certificate: Certificate) -> None:
+    with environment("SSL_CERT_FILE", str(certificate.path)):
         trusted = trust()
-    assert ask(OK, request(), tls=tls_server(certificate), trusted=trusted)[0] == [OK]
+    assert ask(OK, request(), tls=certificate.server_context(), trusted=trusted)[0] == [OK]
 
 
-def test_https_refuses_an_unknown_certificate(certificate: Path) -> None:
-    (outcome,), server = ask(OK, request(b"Auth-Pass: secret"), tls=tls_server(certificate), trusted=trust())
+def test_https_refuses_an_unknown_certificate(certificate: Certificate) -> None:
+    (outcome,), server = ask(
+        OK, request(b"Auth-Pass: secret"), tls=certificate.server_context(), trusted=trust()
+    )
     assert server.requests == []
     reason, message = outcome
     assert reason == AUTH_CLOSED
@@ -489,15 +476,15 @@ def test_https_refuses_an_unknown_certificate(certificate: Path) -> None:
     assert message.endswith(b" sent a bad certificate: self-signed certificate")
 
 
-def test_https_refuses_a_certificate_for_another_name(certificate: Path) -> None:
+def test_https_refuses_a_certificate_for_another_name(certificate: Certificate) -> None:
     async def test() -> None:
         server = Server(lambda reader, writer: answering(OK)(server)(reader, writer))
-        there = await server.start(tls_server(certificate))
+        there = await server.start(certificate.server_context())
         for host, good in (("auth.test", True), ("other.test", False)):
             engine = Engine()
             client = AuthClient(
                 engine, at(there.address[1], "https", host), timeout=TIMEOUT, keepalive=0,  # type: ignore[arg-type]
-                tls=trust(f"{certificate}.crt"),
+                tls=trust(str(certificate.path)),
             )  # fmt: skip
             client.ask(0, request())
             outcome = await engine.outcome(0)
@@ -509,7 +496,7 @@ def test_https_refuses_a_certificate_for_another_name(certificate: Path) -> None
     run(test)
 
 
-def test_https_to_a_plain_server_fails_in_order(certificate: Path) -> None:
+def test_https_to_a_plain_server_fails_in_order(certificate: Certificate) -> None:
     async def test() -> None:
         server = Server(lambda reader, writer: garbage(reader, writer))
 
