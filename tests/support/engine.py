@@ -1,0 +1,278 @@
+"""An Engine on a thread of its own; the test plays its clients, auth server and backends by hand.
+
+Everything waits for an event on a socket, so that a test can say what happens in which order.
+"""
+
+import contextlib
+import os
+import re
+import select
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from fastmail._speedups import Engine, Server
+
+PATIENCE = 10.0
+"""Seconds after which something that should have happened counts as missing."""
+
+HOSTS = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
+NAME = "mail.test:143"
+"""The printed address of the engine's listener."""
+
+
+def descriptors() -> set[str]:
+    """What this process has open."""
+    return set(os.listdir("/proc/self/fd"))
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that no descriptor tells of."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.002)
+
+
+class Peer:
+    """One end of a connection. Reading raises TimeoutError if the other end stays silent too long."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.socket = sock
+        self.request = b""
+        self._received = b""
+        sock.settimeout(PATIENCE)
+
+    def send(self, data: bytes) -> None:
+        self.socket.sendall(data)
+
+    def read(self, size: int) -> bytes:
+        """Just so many bytes."""
+        while len(self._received) < size:
+            self._fill()
+        data, self._received = self._received[:size], self._received[size:]
+        return data
+
+    def until(self, marker: bytes) -> bytes:
+        """All up to and including the marker."""
+        while marker not in self._received:
+            self._fill()
+        return self.read(self._received.index(marker) + len(marker))
+
+    def line(self) -> bytes:
+        return self.until(b"\r\n")
+
+    def rest(self) -> bytes:
+        """All that comes until the other end closes; a reset ends it as well."""
+        with contextlib.suppress(EOFError):
+            while True:
+                self._fill()
+        data, self._received = self._received, b""
+        return data
+
+    def silent(self) -> bool:
+        """Nothing has come so far, not even an end."""
+        return not self._received and not select.select([self.socket], [], [], 0)[0]
+
+    def stuck(self) -> bool:
+        """What we have sent is not taken any more."""
+        return not select.select([], [self.socket], [], 0.05)[1]
+
+    def shut(self) -> None:
+        """End our direction; the other end may have gone already."""
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_WR)
+
+    def close(self, *, reset: bool = False) -> None:
+        if reset:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.socket.close()
+
+    def _fill(self) -> None:
+        try:
+            data = self.socket.recv(1 << 20)
+        except ConnectionResetError:
+            data = b""
+        if not data:
+            raise EOFError(f"closed after {self._received!r}")
+        self._received += data
+
+
+class Port:
+    """A listening socket: of the engine, or of a peer that it connects to."""
+
+    def __init__(
+        self, family: socket.AddressFamily = socket.AF_INET, path: str = "", backlog: int = 128
+    ) -> None:
+        self.socket = socket.socket(family)
+        self.socket.bind(path or (HOSTS[family], 0))
+        self.socket.listen(backlog)
+        self.socket.settimeout(PATIENCE)
+        name = self.socket.getsockname()
+        self.address: tuple[int, Any] = (family, path or name[:2])
+        self.headers = ["Auth-Status: OK", f"Auth-Server: unix:{path}" if path else f"Auth-Server: {name[0]}"]
+        if not path:
+            self.headers.append(f"Auth-Port: {name[1]}")
+        self.printed = f"unix:{path}" if path else f"{name[0]}:{name[1]}"
+
+    def accept(self) -> Peer:
+        return Peer(self.socket.accept()[0])
+
+    def connect(self) -> Peer:
+        sock = socket.socket(self.address[0])
+        sock.settimeout(PATIENCE)
+        sock.connect(self.address[1])
+        return Peer(sock)
+
+    def waiting(self) -> bool:
+        """Somebody has connected and not been accepted."""
+        return bool(select.select([self.socket], [], [], 0)[0])
+
+
+class Rig:
+    """An engine, its listener, an auth server, a backend and a log, all torn down and checked for descriptors
+    that stay open.
+
+    ``family`` is that of all three sockets; with AF_UNIX they are in ``directory``. Other options are
+    Server's.
+    """
+
+    def __init__(
+        self,
+        *,
+        family: socket.AddressFamily = socket.AF_INET,
+        directory: Path | None = None,
+        engine: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> None:
+        self._before = descriptors()
+        self._peers: list[Peer] = []
+        self.listener, self.auth, self.backend = (
+            Port(family, str(directory / name) if directory else "") for name in ("mail", "auth", "backend")
+        )
+        self._log = os.memfd_create("log")
+        settings: dict[str, Any] = {
+            "protocol": "imap",
+            "server_name": b"mail.test",
+            "auth_http": self.auth.address,
+            "auth_http_host": b"auth.test",
+            "auth_http_uri": b"/auth",
+            "log": [(self._log, 7)],
+        }
+        self.server = Server(**(settings | options))
+        listeners = [(self.listener.socket.fileno(), NAME.encode(), self.server)]
+        self.engine = Engine(listeners, **({"log": [(self._log, 7)]} | (engine or {})))
+        self.thread = threading.Thread(target=self.engine.run, daemon=True)
+
+    def __enter__(self) -> Self:
+        self.thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.thread.is_alive():
+            self.engine.stop()
+        self.ended()
+        for peer in self._peers:
+            peer.close()
+        for port in (self.listener, self.auth, self.backend):
+            port.socket.close()
+        os.close(self._log)
+        if error is None:
+            assert descriptors() == self._before
+
+    def ended(self) -> None:
+        """Wait for run() to return, then give everything back."""
+        self.thread.join(PATIENCE)
+        assert not self.thread.is_alive()
+        self.engine.close()
+
+    # the peers
+
+    def _keep(self, peer: Peer) -> Peer:
+        self._peers.append(peer)
+        return peer
+
+    def connect(self) -> Peer:
+        """A client, not greeted yet."""
+        return self._keep(self.listener.connect())
+
+    def client(self) -> Peer:
+        """A client that has read the greeting."""
+        client = self.connect()
+        client.line()
+        return client
+
+    def asked(self) -> Peer:
+        """The engine's next connection to the auth server, its first request read into ``request``."""
+        peer = self._keep(self.auth.accept())
+        peer.request = peer.until(b"\r\n\r\n")
+        return peer
+
+    def accepting(self, *lines: str, head: str = "HTTP/1.0 200 OK") -> bytes:
+        """An answer of the auth server that names the backend."""
+        return "\r\n".join([head, *self.backend.headers, *lines, "", ""]).encode()
+
+    def connected(self) -> Peer:
+        """The engine's next connection to the backend."""
+        return self._keep(self.backend.accept())
+
+    def ask(self, said: bytes = b"a LOGIN user pass\r\n") -> tuple[Peer, Peer]:
+        """A client that has given its credentials, and the connection that asks about them."""
+        client = self.client()
+        client.send(said)
+        return client, self.asked()
+
+    def backend_login(self, said: bytes = b"a LOGIN user pass\r\n") -> tuple[Peer, Peer]:
+        """A client and the backend connection where the engine is about to log it in."""
+        client, auth = self.ask(said)
+        auth.send(self.accepting())
+        return client, self.connected()
+
+    def relay(self) -> tuple[Peer, Peer]:
+        """A client and a backend that are connected with each other."""
+        client, backend = self.backend_login()
+        backend.send(b"* OK hi\r\n")
+        assert backend.line() == b'a LOGIN "user" "pass"\r\n'
+        backend.send(b"a OK in\r\n")
+        assert client.line() == b"a OK in\r\n"
+        return client, backend
+
+    # what is seen of the engine
+
+    def log(self) -> list[str]:
+        """The lines so far, without date, process and connection number, and with known names for ports."""
+        size = os.fstat(self._log).st_size
+        text = os.pread(self._log, size, 0).decode("latin-1")
+        text = text.replace(self.backend.printed, "BACKEND").replace(self.auth.printed, "AUTH")
+        lines = re.findall(
+            r"^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d (\[\w+\]) \d+#0: (?:\*\d+ )?(.*)$", text, re.MULTILINE
+        )
+        assert len(lines) == text.count("\n"), text
+        return [" ".join(line) for line in lines if "connected to" not in line[1]]
+
+    def logged(self, line: str) -> None:
+        """Wait for the line."""
+        until(lambda: line in self.log())
+
+    def stat(self, name: str) -> int:
+        return self.engine.stats()[name]
+
+    def quiet(self) -> None:
+        """Wait until no session is left."""
+        until(lambda: self.stat("sessions") == 0)
+        stats = self.engine.stats()
+        assert stats["relaying"] == 0
+        assert stats["pipes_lent"] == 0
+
+
+def suffix(login: str = "user", upstream: str = "BACKEND") -> str:
+    """What a log line ends in."""
+    known = f', login: "{login}"' if login else ""
+    return f", client: 127.0.0.1, server: {NAME}{known}{f', upstream: {upstream}' if upstream else ''}"

@@ -1,0 +1,288 @@
+"""The relay over real sockets: every byte, in order, without keeping more than it must."""
+
+import hashlib
+import os
+import random
+import socket
+import threading
+
+import pytest
+from support.engine import PATIENCE, Peer, Rig, suffix, until
+
+MIB = 1 << 20
+BULK = 30 * MIB
+
+
+def payload(size: int, seed: int = 1) -> bytes:
+    return random.Random(seed).randbytes(size)
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def resident() -> int:
+    """Bytes of memory that this process holds."""
+    with open("/proc/self/statm", encoding="ascii") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def read_digest(peer: Peer, size: int) -> str:
+    """Read so many bytes without keeping them."""
+    seen = hashlib.sha256(peer.read(0))
+    while size:
+        data = peer.socket.recv(min(size, 65536))
+        assert data
+        seen.update(data)
+        size -= len(data)
+    return seen.hexdigest()
+
+
+class Sender(threading.Thread):
+    """Sends in the background; ``failed`` if the other end has gone."""
+
+    def __init__(self, peer: Peer, data: bytes) -> None:
+        super().__init__(daemon=True)
+        self.failed = False
+        self._peer = peer
+        self._data = data
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self._peer.send(self._data)
+        except OSError:
+            self.failed = True
+
+    def done(self) -> bool:
+        self.join(PATIENCE)
+        return not self.is_alive() and not self.failed
+
+
+def ends(rig: Rig, up: bool) -> tuple[Peer, Peer]:
+    """The sender and the receiver of one direction."""
+    client, backend = rig.relay()
+    return (client, backend) if up else (backend, client)
+
+
+@pytest.mark.parametrize("up", [False, True], ids=["down", "up"])
+def test_bulk_with_a_reader_that_waits(up: bool) -> None:
+    data = payload(BULK)
+    with Rig() as rig:
+        source, sink = ends(rig, up)
+        held = resident()
+        sender = Sender(source, data)
+        until(source.stuck)
+        assert resident() - held < 8 * MIB  # back-pressure: the rest is the sender's to keep
+        assert read_digest(sink, len(data)) == digest(data)
+        assert sender.done()
+        assert resident() - held < 8 * MIB
+        until(lambda: rig.stat("pipes_lent") == 0)
+
+
+def test_bulk_both_ways_at_once() -> None:
+    down, up = payload(BULK, 2), payload(BULK, 3)
+    with Rig() as rig:
+        client, backend = rig.relay()
+        senders = [Sender(backend, down), Sender(client, up)]
+        seen: list[str] = []
+        reader = threading.Thread(target=lambda: seen.append(read_digest(backend, len(up))))
+        reader.start()
+        assert read_digest(client, len(down)) == digest(down)
+        reader.join(PATIENCE)
+        assert seen == [digest(up)]
+        assert all(sender.done() for sender in senders)
+
+
+@pytest.mark.parametrize("up", [False, True], ids=["down", "up"])
+def test_pieces_of_all_sizes(up: bool) -> None:
+    choose = random.Random(4)
+    sizes = [choose.choice((1, 2, 80, 4096, 65535, 65536, 65537, 200_000)) for _ in range(150)]
+    data = payload(sum(sizes), 5)
+    with Rig() as rig:
+        source, sink = ends(rig, up)
+        seen: list[str] = []
+        reader = threading.Thread(target=lambda: seen.append(read_digest(sink, len(data))))
+        reader.start()
+        at = 0
+        for size in sizes:
+            source.send(data[at : at + size])
+            at += size
+        reader.join(PATIENCE)
+        assert seen == [digest(data)]
+
+
+@pytest.mark.parametrize("up", [False, True], ids=["down", "up"])
+def test_small_exchanges_between_bulk(up: bool) -> None:
+    data = payload(2 * MIB, 6)
+    with Rig() as rig:
+        source, sink = ends(rig, up)
+        for number in range(5):
+            sender = Sender(source, data)
+            assert read_digest(sink, len(data)) == digest(data)
+            assert sender.done()
+            line = b"%d NOOP\r\n" % number
+            for one, other in ((source, sink), (sink, source)):
+                one.send(line)
+                assert other.line() == line
+
+
+@pytest.mark.parametrize("up", [False, True], ids=["down", "up"])
+def test_a_sender_that_closes_loses_nothing(up: bool) -> None:
+    """While pipe and sockets are full: what was sent before the close arrives."""
+    with Rig() as rig:
+        source, sink = ends(rig, up)
+        source.socket.setblocking(False)
+        data, sent = payload(8 * MIB, 7), 0
+        while sent < len(data) and not source.stuck():
+            sent += source.socket.send(data[sent : sent + 100_000])
+        source.socket.setblocking(True)
+        source.close()
+        assert digest(sink.rest()) == digest(data[:sent])
+        rig.quiet()
+        assert rig.log() == [f"[info] client logged in{suffix()}", f"[info] proxied session done{suffix()}"]
+
+
+@pytest.mark.parametrize("reset", [False, True], ids=["closes", "resets"])
+@pytest.mark.parametrize("up", [False, True], ids=["down", "up"])
+def test_a_receiver_that_leaves_ends_it(up: bool, reset: bool) -> None:
+    """While the pipe is full: the pipe is not lent again with the bytes of another session."""
+    with Rig() as rig:
+        source, sink = ends(rig, up)
+        sender = Sender(source, payload(BULK, 8))
+        until(source.stuck)
+        sink.close(reset=reset)
+        rig.quiet()
+        assert not sender.done()
+        source, sink = ends(rig, up)
+        data = payload(4 * MIB, 9)
+        sender = Sender(source, data)
+        assert read_digest(sink, len(data)) == digest(data)
+        assert sender.done()
+
+
+def test_more_bulk_than_pipes() -> None:
+    """Pipes are limited; what gets none is copied."""
+    data = payload(MIB, 10)
+    with Rig(engine={"worker_connections": 400}) as rig:
+        sessions = [rig.relay() for _ in range(80)]
+        senders = [Sender(backend, data) for _, backend in sessions]
+        assert rig.stat("pipes") <= 64
+        for client, _ in sessions:
+            assert read_digest(client, len(data)) == digest(data)
+        assert all(sender.done() for sender in senders)
+        assert rig.stat("relaying") == 80
+        assert rig.stat("pipes") <= 64
+
+
+def test_what_the_client_has_pipelined_comes_first() -> None:
+    rest = b"".join(b"b%d NOOP\r\n" % number for number in range(200))
+    with Rig() as rig:
+        client, backend = rig.backend_login(b"a LOGIN user pass\r\n" + rest[:1000])
+        client.send(rest[1000:])
+        backend.send(b"* OK\r\n")
+        assert backend.line() == b'a LOGIN "user" "pass"\r\n'
+        backend.send(b"a OK in\r\n* 1 EXISTS\r\n")
+        assert backend.read(len(rest)) == rest
+        assert client.line() + client.line() == b"a OK in\r\n* 1 EXISTS\r\n"
+
+
+@pytest.mark.parametrize("size", [4096, 5000, 500_000])
+def test_pipelined_bulk(size: int) -> None:
+    """More than the command buffer holds, sent before the login is done."""
+    data = payload(size, 11)
+    with Rig() as rig:
+        client, auth = rig.ask(b"a LOGIN user pass\r\n")
+        sender = Sender(client, data)
+        auth.send(rig.accepting())
+        backend = rig.connected()
+        backend.send(b"* OK\r\n")
+        backend.line()
+        backend.send(b"a OK in\r\n")
+        assert read_digest(backend, size) == digest(data)
+        assert sender.done()
+
+
+# --- the end -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("up", [False, True], ids=["client", "backend"])
+def test_no_half_close(up: bool) -> None:
+    """Who shuts its side ends the session (reference 7.6)."""
+    with Rig() as rig:
+        source, sink = ends(rig, not up)
+        source.send(b"last words")
+        source.shut()
+        assert sink.rest() == b"last words"
+        assert source.rest() == b""
+        rig.quiet()
+        assert rig.log()[-1] == f"[info] proxied session done{suffix()}"
+
+
+def test_client_resets() -> None:
+    with Rig() as rig:
+        client, backend = rig.relay()
+        client.close(reset=True)
+        assert backend.rest() == b""
+        rig.quiet()
+        action = "while proxying and reading from client"
+        assert rig.log()[1:] == [
+            f"[info] recv() failed (104: Connection reset by peer) {action}{suffix()}",
+            f"[info] proxied session done{suffix()}",
+        ]
+
+
+def test_backend_resets() -> None:
+    with Rig() as rig:
+        client, backend = rig.relay()
+        backend.close(reset=True)
+        assert client.rest() == b""
+        rig.quiet()
+        action = "while proxying and reading from upstream"
+        assert rig.log()[1:] == [
+            f"[error] recv() failed (104: Connection reset by peer) {action}{suffix()}",
+            f"[info] proxied session done{suffix()}",
+        ]
+
+
+def test_idle_sessions_time_out() -> None:
+    with Rig(proxy_timeout=100) as rig:
+        client, backend = rig.relay()
+        assert client.rest() == b""
+        assert backend.rest() == b""
+        rig.quiet()
+        assert rig.log()[1:] == [
+            f"[info] client timed out (110: Connection timed out) while proxying{suffix()}"
+        ]
+
+
+def test_a_backend_that_talks_does_not_extend_the_time() -> None:
+    with Rig(proxy_timeout=300) as rig:
+        client, backend = rig.relay()
+        received = 0
+        with pytest.raises((EOFError, OSError)):
+            while received < 1_000_000:
+                backend.send(b"* tick\r\n")
+                received += len(client.line())
+        assert 0 < received < 1_000_000
+        rig.logged(f"[info] client timed out (110: Connection timed out) while proxying{suffix()}")
+
+
+def test_the_login_phase_timeout_does_not_end_a_relay() -> None:
+    with Rig(timeout=100, auth_http_timeout=100) as rig:
+        client, backend = rig.relay()
+        other = rig.connect()  # times out after the relay would have
+        assert other.rest() == b"* OK IMAP4 ready\r\n"
+        client.send(b"b NOOP\r\n")
+        assert backend.line() == b"b NOOP\r\n"
+
+
+def test_nagle_is_left_to_the_kernel_but_small_replies_are_not_held_back() -> None:
+    with Rig() as rig:
+        client, backend = rig.relay()
+        client.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for number in range(300):
+            client.send(b"%d\r\n" % number)
+            assert backend.line() == b"%d\r\n" % number
+            backend.send(b"%d OK\r\n" % number)
+            assert client.line() == b"%d OK\r\n" % number
