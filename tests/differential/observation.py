@@ -10,16 +10,15 @@ from case import SALT
 
 _SALT = re.compile(r"<\d+\.\d+@mail\.example\.com>")
 _CHALLENGE = re.compile(r"^(\+|334) ([A-Za-z0-9+/]{24,}={0,2})(?=\r\n)", re.MULTILINE)
-_LOG_LINE = re.compile(r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d (\[\w+\]) \d+#\d+: (.*)")
+_LOG_LINE = re.compile(r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d (\[\w+\]) \d+#\d+: (\*\d+ )?(.*)")
 _LOG_LINE_MAX = 2000
 """Longer lines end where 2048 bytes with all the numbers in front do."""
 _CLIENT_PORT = re.compile(r"(?<= client 127\.0\.0\.1:)\d+(?= connected to )")
-_CONNECTION = re.compile(r"(?<=\] )\*\d+ ")
 
 
 @dataclass(frozen=True)
 class Observation:
-    """Bytes as latin-1 text: to the client, to the auth server and the backend per connection; and the log."""
+    """Bytes as latin-1 text, to the auth server and the backend one text per connection; and the log."""
 
     client: str
     auth: tuple[str, ...]
@@ -29,7 +28,12 @@ class Observation:
     def described(self) -> list[str]:
         """One line for each thing seen, for a readable comparison."""
         parts = {"client": (self.client,), "auth": self.auth, "backend": self.backend}
-        lines = [f"{name}: {text!r}" for name, texts in parts.items() for whole in texts for text in whole.split("\n")]
+        lines = [
+            f"{name}: {text!r}"
+            for name, texts in parts.items()
+            for whole in texts
+            for text in whole.split("\n")
+        ]
         return lines + [f"log: {line!r}" for line in self.log]
 
 
@@ -46,14 +50,17 @@ class Normaliser:
     def log(self, lines: Iterable[str]) -> tuple[str, ...]:
         """The session lines as ``[level] message``: no date, ids, connection number, client port."""
         entries: list[str] = []
+        session = False
         for line in lines:
             if entry := _LOG_LINE.match(line):
-                text = entry[2] if len(line) < _LOG_LINE_MAX else f"{entry[2][:1900]}<cut>"
-                entries.append(f"{entry[1]} {text}")
-            elif entries:  # a login with a line end in it
+                level, connection, message = entry.groups()
+                session = connection is not None
+                if session:
+                    cut = len(line) >= _LOG_LINE_MAX
+                    entries.append(f"{level} {message[:1900]}<cut>" if cut else f"{level} {message}")
+            elif session:  # a login with a line end in it
                 entries[-1] += f"\n{line}"
-        sessions = (_CONNECTION.sub("", entry) for entry in entries if _CONNECTION.search(entry))
-        return tuple(self._named(_CLIENT_PORT.sub("PORT", entry)) for entry in sessions)
+        return tuple(self._named(_CLIENT_PORT.sub("PORT", entry)) for entry in entries)
 
     def _named(self, text: str) -> str:
         for value, name in self.names.items():

@@ -41,7 +41,9 @@ class Stage:
         self._proxy = Proxy(kind, block, [*self._ports.values(), barrier])
         named = {**self._ports, "BARRIER": barrier, "AUTH": self._auth.port, "BACKEND": self._backend.port}
         named["DEAD"] = dead
-        self._normaliser = Normaliser({path: "AUTH_PATH", **{str(port): name for name, port in named.items()}})
+        self._normaliser = Normaliser(
+            {path: "AUTH_PATH", **{str(port): name for name, port in named.items()}}
+        )
 
     def play(self, case: Case) -> Observation:
         """Play the case and wait until the session is over in all its parts."""
@@ -59,7 +61,8 @@ class Stage:
         with Client(self._barrier) as barrier:
             barrier.lines(1)
         return Observation(
-            client=self._normaliser.bytes(client.received) + ("<kept open>" if client.kept_open else ""),
+            client=self._normaliser.bytes(bytes(client.received))
+            + ("<kept open>" if client.kept_open else ""),
             auth=auth_bytes,
             backend=backend_bytes,
             log=self._log(start),
@@ -73,7 +76,9 @@ class Stage:
         self._directory.cleanup()
 
     def _log(self, start: int) -> tuple[str, ...]:
-        return tuple(line for line in self._normaliser.log(self._proxy.log(start)) if "127.0.0.1:BARRIER" not in line)
+        return tuple(
+            line for line in self._normaliser.log(self._proxy.log(start)) if "127.0.0.1:BARRIER" not in line
+        )
 
     def _records(self, listener: Listener) -> tuple[str, ...]:
         listener.wait_ended(5.0)

@@ -39,10 +39,11 @@ class Arena:
             self.dead = ports.reserve()
             self.port, self.dead_auth_port, self.patient_port = (ports.reserve() for _ in range(3))
             limits = "protocol imap; timeout 1s; auth_http_timeout 1s;"
+            dead_auth = f"auth_http 127.0.0.1:{self.dead}/auth;"
             mail = f"""
                 auth_http 127.0.0.1:{self.auth.port}/auth; imap_auth plain login cram-md5;
                 server {{ listen 127.0.0.1:{self.port}; {limits} }}
-                server {{ listen 127.0.0.1:{self.dead_auth_port}; {limits} auth_http 127.0.0.1:{self.dead}/auth; }}
+                server {{ listen 127.0.0.1:{self.dead_auth_port}; {limits} {dead_auth} }}
                 server {{ listen 127.0.0.1:{self.patient_port}; protocol imap; }}"""
             listens = [self.port, self.dead_auth_port, self.patient_port]
             self.proxy = stack.enter_context(Proxy(kind, mail, listens))
@@ -66,7 +67,9 @@ class Arena:
     def memory(self) -> int:
         """The worker's private memory in kilobytes."""
         lines = Path(f"/proc/{self._worker}/smaps_rollup").read_text().splitlines()
-        return sum(int(line.split()[1]) for line in lines if line.startswith(("Private_Dirty", "Private_Clean")))
+        return sum(
+            int(line.split()[1]) for line in lines if line.startswith(("Private_Dirty", "Private_Clean"))
+        )
 
     def assert_unharmed(self) -> None:
         """The worker lives, holds no descriptor more than before, and the neighbour is served."""
@@ -128,18 +131,25 @@ def arena(shared_arena: Arena) -> Iterator[Arena]:
     [
         pytest.param(CLOSE, None, id="closes unanswered"),
         pytest.param((b"HTTP/1.0 200 OK\r\nAuth-St", 0.05, CLOSE), None, id="closes early"),
-        pytest.param(RESET, r"recv\(\) failed \(104: Connection reset by peer\) while in http auth state", id="resets"),
-        pytest.param((), r"\[error\] .*auth http server .* timed out \(110: Connection timed out\) while in http auth",
-                     id="stalls"),
+        pytest.param(
+            RESET, r"recv\(\) failed \(104: Connection reset by peer\) while in http auth state", id="resets"
+        ),
+        pytest.param(
+            (),
+            r"\[error\] .*auth http server .* timed out \(110: Connection timed out\) while in http auth",
+            id="stalls",
+        ),
         pytest.param(b"HTTP/1.0 200 OK\r\nAuth-Status: OK\r\n", "timed out", id="stalls in the header"),
-        pytest.param(Trickle(b"HTTP/1.0 200 OK\r\n" + b"X: y\r\n" * 100, 0.02), "timed out", id="is too slow"),
+        pytest.param(
+            Trickle(b"HTTP/1.0 200 OK\r\n" + b"X: y\r\n" * 100, 0.02), "timed out", id="is too slow"
+        ),
         pytest.param(b"\0\xff\x80garbage\r\n\r\n", "sent invalid header in response", id="sends garbage"),
         pytest.param(b"\r\n\r\n", "did not send server or port", id="sends nothing but an empty line"),
         pytest.param(b"HTTP/1.0 200 OK\r\n" + b"X: y\r\n" * 100_000, None, id="floods"),
         pytest.param(b"HTTP/1.0 200 OK\r\nX: " + b"y" * 1_000_000, None, id="floods a line"),
         pytest.param(b"HTTP/1.0 200 " + b"y" * 1_000_000, None, id="floods the status line"),
     ],
-)  # fmt: skip
+)
 def test_auth_server(arena: Arena, moves: Moves, log: str | None) -> None:
     arena.script([moves], [])
     fails(arena, arena.port, log)
@@ -165,19 +175,27 @@ def test_auth_server_floods_after_the_answer(arena: Arena) -> None:
         pytest.param([CLOSE], None, id="closes at once"),
         pytest.param([(b"* O", 0.05, CLOSE)], None, id="closes in the greeting"),
         pytest.param([HI, CLOSE], None, id="closes at the login"),
-        pytest.param([RESET], r"\(104: Connection reset by peer\) while reading response from upstream", id="resets"),
+        pytest.param(
+            [RESET], r"\(104: Connection reset by peer\) while reading response from upstream", id="resets"
+        ),
         pytest.param([HI, RESET], r"\(104: Connection reset by peer\) while", id="resets at the login"),
-        pytest.param([()], r"\[info\] .*upstream timed out \(110: Connection timed out\) while connecting to upstream",
-                     id="stalls"),
-        pytest.param([HI, ()], r"upstream timed out \(110: Connection timed out\) while", id="stalls at the login"),
+        pytest.param(
+            [()],
+            r"\[info\] .*upstream timed out \(110: Connection timed out\) while connecting to upstream",
+            id="stalls",
+        ),
+        pytest.param(
+            [HI, ()], r"upstream timed out \(110: Connection timed out\) while", id="stalls at the login"
+        ),
         pytest.param([HI, b"a O"], "upstream timed out", id="stalls in its reply"),
         pytest.param([Trickle(b"* OK " + b"x" * 100, 0.02)], "upstream timed out", id="is too slow"),
         pytest.param([b"\0\x01\x80\xff\r\n"], "upstream sent invalid response", id="sends garbage"),
         pytest.param([b"* OK " + b"x" * 1_000_000], "upstream sent too long response line", id="floods"),
-        pytest.param([HI, b"a OK" + b"x" * 1_000_000], "upstream sent too long response line",
-                     id="floods at the login"),
+        pytest.param(
+            [HI, b"a OK" + b"x" * 1_000_000], "upstream sent too long response line", id="floods at the login"
+        ),
     ],
-)  # fmt: skip
+)
 def test_backend(arena: Arena, replies: list[Moves], log: str | None) -> None:
     arena.script([arena.accept], replies)
     fails(arena, arena.port, log)
@@ -197,7 +215,9 @@ def test_backend_resets_in_the_relay(arena: Arena) -> None:
     start = arena.proxy.log_size
     arena.script([arena.accept], [HI, IN, RESET])
     plays(arena, [(LOGIN, IN), ("b NOOP", CLOSED)])
-    arena.proxy.wait_log(r"\[error\] .*recv\(\) failed \(104: .*\) while proxying and reading from upstream", start)
+    arena.proxy.wait_log(
+        r"\[error\] .*recv\(\) failed \(104: .*\) while proxying and reading from upstream", start
+    )
     arena.proxy.wait_log("proxied session done", start)
 
 
@@ -222,9 +242,7 @@ def test_client_leaves(arena: Arena, state: str, leave: Send) -> None:
             client.send(leave)
 
 
-@pytest.mark.parametrize(
-    "state", ["at the greeting", "in a command", "in a literal", "in an exchange"]
-)
+@pytest.mark.parametrize("state", ["at the greeting", "in a command", "in a literal", "in an exchange"])
 def test_client_stalls(arena: Arena, state: str) -> None:
     start = arena.proxy.log_size
     with arena.client() as client:
@@ -273,7 +291,9 @@ def test_client_sends_a_megabyte_without_line_end(arena: Arena) -> None:
     arena.proxy.wait_log("client sent too long command", start)
 
 
-@pytest.mark.parametrize("junk", [b"\0" * 1000, bytes(range(128, 256)) * 8, b"\xff\xfe\r\0\n", b"{" * 500, b'a LOGIN "\\'])
+@pytest.mark.parametrize(
+    "junk", [b"\0" * 1000, bytes(range(128, 256)) * 8, b"\xff\xfe\r\0\n", b"{" * 500, b'a LOGIN "\\']
+)
 def test_client_sends_junk(arena: Arena, junk: bytes) -> None:
     with arena.client() as client:
         client.play([(None, GREETING)])
@@ -289,7 +309,10 @@ def test_credentials_of_all_bytes(arena: Arena) -> None:
     plays(arena, [("a LOGIN {255}", "+ OK"), (user + b" {255}\r\n", "+ OK"), (user[::-1] + b"\r\n", IN)])
     escaped = "".join(f"%{byte:02X}" if byte <= 32 or byte == 37 else chr(byte) for byte in user)
     assert arena.auth.requests[0].headers["auth-user"] == escaped
-    assert arena.backend.connections[0].received == b"a LOGIN {255}\r\n%b {255}\r\n%b\r\n" % (user, user[::-1])
+    assert arena.backend.connections[0].received == b"a LOGIN {255}\r\n%b {255}\r\n%b\r\n" % (
+        user,
+        user[::-1],
+    )
 
 
 def test_many_failures_leave_no_memory(arena: Arena) -> None:

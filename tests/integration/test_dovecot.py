@@ -153,7 +153,9 @@ def test_mbsync_mirrors_both_ways(site: Site, user: str, tmp_path: Path) -> None
         f"Channel c\nFar :far:\nNear :near:\nPatterns INBOX\nCreate Both\nSyncState {tmp_path}/\n"
     )  # fmt: skip
     run("mbsync", "-c", str(configuration), "c")
-    mirrored = sorted(without_tuid(path.read_bytes()) for path in [*inbox.glob("new/*"), *inbox.glob("cur/*")])
+    mirrored = sorted(
+        without_tuid(path.read_bytes()) for path in [*inbox.glob("new/*"), *inbox.glob("cur/*")]
+    )
     assert mirrored == sorted(text.replace(b"\r\n", b"\n") for text in remote)
 
     own = message(4000, 9).replace(b"\r\n", b"\n")

@@ -24,7 +24,9 @@ class Request:
 Judge = Callable[[Request], Moves]
 
 
-def answer(status: str | None = "OK", *lines: str, port: int | str | None = None, server: str = "127.0.0.1") -> bytes:
+def answer(
+    status: str | None = "OK", *lines: str, port: int | str | None = None, server: str = "127.0.0.1"
+) -> bytes:
     """An answer with ``Auth-Status``, address and port (each left out when None) and further header lines."""
     head = ["HTTP/1.0 200 OK"]
     if status is not None:
@@ -35,7 +37,7 @@ def answer(status: str | None = "OK", *lines: str, port: int | str | None = None
 
 
 class AuthServer(Listener):
-    """Answers by ``judge`` if given, else from the list set with script(); an empty list closes unanswered."""
+    """Answers by ``judge`` if given, else from the list set with script(); if that is empty it closes."""
 
     def __init__(self, judge: Judge | None = None, *, path: str | None = None) -> None:
         self.requests: list[Request] = []

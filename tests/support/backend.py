@@ -37,10 +37,10 @@ class Backend(Listener):
         connection.drain()
 
 
-def read_command(connection: Connection, go_aheads: Iterator[Moves] = iter(())) -> bytes:
+def read_command(connection: Connection, go_aheads: Iterator[Moves] | None = None) -> bytes:
     """One line, and for IMAP whatever its synchronising literals (RFC 3501 section 4.3) bring along."""
     command = connection.read_until(b"\n")
     while literal := _LITERAL.search(command):
-        connection.perform(next(go_aheads, GO_AHEAD))
+        connection.perform(next(go_aheads or iter(()), GO_AHEAD))
         command += connection.read(int(literal[1])) + connection.read_until(b"\n")
     return command

@@ -25,5 +25,7 @@ def listening(port: int) -> bool:
     suffix = f":{port:04X}"
     with open("/proc/net/tcp", encoding="ascii") as table:
         return any(
-            fields[1].endswith(suffix) and fields[3] == "0A" for fields in map(str.split, table) if len(fields) > 3
+            fields[1].endswith(suffix) and fields[3] == "0A"
+            for fields in map(str.split, table)
+            if len(fields) > 3
         )

@@ -71,7 +71,9 @@ class Proxy:
         """The error log's lines from byte ``since`` on."""
         with (self.directory / "logs/error.log").open("rb") as log:
             log.seek(since)
-            return log.read().decode("latin-1").split("\n")[:-1]  # a line may hold any other control character
+            return (
+                log.read().decode("latin-1").split("\n")[:-1]
+            )  # a line may hold any other control character
 
     def wait_log(self, pattern: str, since: int = 0, seconds: float = 5.0) -> str:
         """The first line that the regular expression is found in; raises ProxyError if none comes."""
