@@ -65,6 +65,11 @@ service pop3-login {{
     port = 0
   }}
 }}
+service auth {{
+  unix_listener {directory}/sasl {{
+    mode = 0666
+  }}
+}}
 service anvil {{
   chroot =
 }}
@@ -75,13 +80,17 @@ service stats {{
 
 
 class Dovecot:
-    """Serves IMAP on ``imap`` and POP3 on ``pop3``; the users given can log in with PASSWORD."""
+    """Serves IMAP on ``imap`` and POP3 on ``pop3``; the users given can log in with PASSWORD.
+
+    ``sasl`` is the socket where Postfix can check logins.
+    """
 
     def __init__(self, users: list[str]) -> None:
         self.imap = ports.reserve()
         self.pop3 = ports.reserve()
         self.directory = Path(tempfile.mkdtemp(prefix="dovecot-"))
         self.directory.chmod(0o755)
+        self.sasl = self.directory / "sasl"
         (self.directory / "mail").mkdir()
         (self.directory / "users").write_text("".join(f"{user}:{PASSWORD}\n" for user in users))
         configuration = self.directory / "dovecot.conf"
