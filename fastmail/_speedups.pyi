@@ -9,9 +9,12 @@ from typing import Any
 
 # What Engine.events() reports: (kind, handle, payload).
 EVENT_AUTH: int
-"""An auth request for aiohttp: payload is ``(server_index, request_bytes)``; answer by handle."""
+"""An auth request for aiohttp: payload is ``(server_index, request_bytes)``; answer by handle. The index
+counts the distinct Servers in the order of the listeners."""
+EVENT_NOT_ACCEPTING: int
+"""After shutdown(): the listeners are out of the epoll set and may be closed. Payload None."""
 EVENT_DRAINED: int
-"""After shutdown(): the last session has ended; run() is about to return. Payload None."""
+"""run() is about to return: after stop(), or with the last session after shutdown(). Payload None."""
 
 # Engine.auth_failed() reasons.
 AUTH_TIMED_OUT: int
@@ -89,7 +92,8 @@ class Engine:
     def auth_answered(self, handle: int, header: bytes) -> None:
         """The auth server's raw answer, status line to empty line. A stale handle is ignored."""
     def auth_failed(self, handle: int, reason: int, message: bytes = b"") -> None:
-        """There is no answer; ``message``, if any, is logged at level error in the session's line."""
+        """There is no answer. AUTH_CLOSED: ``message``, if any, is logged at level error in the session's
+        line. AUTH_TIMED_OUT has its own line."""
     def shutdown(self) -> None:
         """Close the listeners, let sessions run to their end, then finish (nginx's QUIT)."""
     def stop(self) -> None:

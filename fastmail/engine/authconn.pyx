@@ -4,19 +4,20 @@
 cdef struct AuthConnection:
     AuthConnection *next        # idle list or dead list
     ServerConf *server
-    Session *session            # NULL: idle, or reading a body that nobody wants
+    Session *session            # NULL: on the server's idle list
     Buffer request              # what is still to be sent
-    int64_t body                # bytes of the last answer's body still to come
+    int64_t body                # bytes of the last answer's body still to come; nobody reads them
     Channel channel
     bint reused                 # has answered before
     bint answered               # a byte of this answer has come
-    bint idle                   # on the server's idle list
     bint dead
 
 
 cdef void auth_begin(Core *core, Session *s) noexcept nogil:
     """Send the session's request over an idle connection, or a new one."""
     cdef AuthConnection *a = s.server.idle
+    while a != NULL and a.body:     # its last answer is not complete yet
+        a = a.next
     if a != NULL:
         auth_take_idle(a)
         a.reused = True
@@ -62,7 +63,6 @@ cdef void auth_take_idle(AuthConnection *a) noexcept nogil:
         at = &at[0].next
     at[0] = a.next
     a.next = NULL
-    a.idle = False
     a.server.idle_count -= 1
 
 
@@ -71,9 +71,9 @@ cdef void auth_close(Core *core, AuthConnection *a) noexcept nogil:
     if a.dead:
         return
     a.dead = True
-    if a.idle:
+    if a.session == NULL:
         auth_take_idle(a)
-    if a.session != NULL:
+    else:
         a.session.auth = NULL
         a.session = NULL
     buffer_free(&a.request)
@@ -199,19 +199,22 @@ cdef void session_answer_failed(Core *core, Session *s, AnswerResult result) noe
 cdef void auth_detach(Core *core, AuthConnection *a, const Answer *answer) noexcept nogil:
     """The answer's header is complete: keep the connection if it can be used again."""
     cdef int64_t extra = <int64_t> answer.data.end - answer.scan
-    a.session.auth = NULL
-    a.session = NULL
-    if a.server.keepalive == 0 or not answer.persistent or answer.body < extra \
-            or a.request.end > a.request.start or a.channel.hangup:
+    if a.server.idle_count >= a.server.keepalive or core.draining or not answer.persistent \
+            or answer.body < extra or a.request.end > a.request.start or a.channel.hangup:
         auth_close(core, a)
         return
+    a.session.auth = NULL
+    a.session = NULL
     a.body = answer.body - extra
+    a.next = a.server.idle
+    a.server.idle = a
+    a.server.idle_count += 1
     auth_read_body(core, a)
 
 
 cdef void auth_read_body(Core *core, AuthConnection *a) noexcept nogil:
-    """Read a body to its end, unlooked at; then the connection is idle. On an idle connection
-    anything that comes is out of place, its end included."""
+    """On an idle connection only the rest of the last answer's body may come: read, unlooked at. All
+    else is out of place, the connection's end included."""
     cdef char waste[1024]
     cdef ssize_t n
     while a.channel.readable:
@@ -222,12 +225,3 @@ cdef void auth_read_body(Core *core, AuthConnection *a) noexcept nogil:
             auth_close(core, a)
             return
         a.body -= n
-    if a.body or a.idle:
-        return
-    if a.server.idle_count >= a.server.keepalive or core.draining:
-        auth_close(core, a)
-        return
-    a.next = a.server.idle
-    a.server.idle = a
-    a.server.idle_count += 1
-    a.idle = True

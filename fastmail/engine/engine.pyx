@@ -123,7 +123,7 @@ cdef class Engine:
         with nogil:
             while turn(core, True):
                 pass
-            post_drained(core)
+            post(core, EVENT_DRAINED_)
 
     def turn(self):
         cdef Core *core = self.open_core()
@@ -131,7 +131,7 @@ cdef class Engine:
         with nogil:
             going = turn(core, False)
             if not going:
-                post_drained(core)
+                post(core, EVENT_DRAINED_)
         return going
 
     def fileno(self):

@@ -230,10 +230,11 @@ cdef void begin_draining(Core *core) noexcept nogil:
     """Sessions go on in every phase; nobody new comes in (reference 11.4)."""
     core.draining = True
     listeners_unwatch(core)
+    post(core, EVENT_NOT_ACCEPTING_)
 
 
-cdef void post_drained(Core *core) noexcept nogil:
+cdef void post(Core *core, Kind kind) noexcept nogil:
     cdef Message m
     memset(&m, 0, sizeof(m))
-    m.kind = EVENT_DRAINED_
+    m.kind = kind
     ring_put(&core.events, &m)

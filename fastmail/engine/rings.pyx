@@ -4,6 +4,7 @@
 
 cdef enum Kind:
     EVENT_AUTH_ = 1             # data: the request; extra: the server's index
+    EVENT_NOT_ACCEPTING_
     EVENT_DRAINED_
     ORDER_ANSWER
     ORDER_FAILED                # data: a message to log; extra: the reason
@@ -13,6 +14,7 @@ cdef enum:
     AUTH_CLOSED_ = 2
 
 EVENT_AUTH = EVENT_AUTH_
+EVENT_NOT_ACCEPTING = EVENT_NOT_ACCEPTING_
 EVENT_DRAINED = EVENT_DRAINED_
 AUTH_TIMED_OUT = AUTH_TIMED_OUT_
 AUTH_CLOSED = AUTH_CLOSED_

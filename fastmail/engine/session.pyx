@@ -525,8 +525,8 @@ cdef void session_event(Core *core, Session *s, bint client, uint32_t events) no
         if s.phase == PHASE_RELAY:
             # nginx renews proxy_timeout on the client's events only (reference 7.6).
             s.deadline = core.clock.now + s.server.proxy_timeout
-        elif s.phase != PHASE_COMMANDS and s.phase != PHASE_DELAY and not events & EPOLLOUT:
-            return
+        elif s.phase in (PHASE_AUTH, PHASE_PAUSE, PHASE_AGAIN, PHASE_LOGIN) and not events & EPOLLOUT:
+            return              # the client is not read now
     else:
         channel_event(&s.backend, events)
     session_serve(core, s)

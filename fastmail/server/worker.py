@@ -12,7 +12,6 @@ import gc
 import mmap
 import os
 import resource
-import select
 import signal
 import threading
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from typing import Any
 
 import uvloop
 
-from fastmail._speedups import EVENT_AUTH
+from fastmail._speedups import EVENT_AUTH, EVENT_NOT_ACCEPTING
 from fastmail.auth.client import AuthClient, trust
 from fastmail.server.cycle import Cycle
 from fastmail.server.engine import carried_by_aiohttp, make_engine
@@ -34,7 +33,6 @@ FATAL = 2  # "cannot be respawned": the next one would fail the same way
 NESTED = "nested"
 """Value of the environment variable FASTMAIL_ENGINE that puts the engine's epoll into uvloop's."""
 
-LISTENERS_PAUSE = 0.1  # seconds that the engine has to stop accepting
 CLOSE_SECONDS = 1.0
 
 
@@ -112,6 +110,8 @@ class Worker:
             if kind == EVENT_AUTH:
                 server, request = payload
                 self.auth[server].ask(handle, request)
+            elif kind == EVENT_NOT_ACCEPTING:
+                self._leave_listeners()
 
     def _auth_clients(self) -> dict[int, AuthClient]:
         """By server number. Made while privileges last: certificates may be readable for root only."""
@@ -154,22 +154,11 @@ class Worker:
             set_title(f"{self._cycle.options.identity}: worker process is shutting down")
             self._log.notice("gracefully shutting down")
             self.engine.shutdown()
-            self._loop.call_later(LISTENERS_PAUSE, self._guarded(self._leave_listeners))
 
     def _leave_listeners(self) -> None:
-        """Let go of the listening sockets, so that one that no other process has refuses connections.
-
-        The engine stops watching them in its own time. Should it still be at it, they leave its epoll set
-        here: closing alone would not do that while the master has them. Their numbers stay taken, as the
-        engine knows the sockets by them.
-        """
-        placeholder = os.eventfd(0)
-        with select.epoll.fromfd(os.dup(self.engine.fileno())) as watched:
-            for sock in self._cycle.sockets.values():
-                with contextlib.suppress(FileNotFoundError):
-                    watched.unregister(sock.fileno())
-                os.dup2(placeholder, sock.fileno(), inheritable=False)
-        os.close(placeholder)
+        """Let go of the listening sockets, so that one that no other process has refuses connections."""
+        for sock in self._cycle.sockets.values():
+            sock.close()
 
     def _reopen_logs(self) -> None:
         self._log.notice("reopening logs")

@@ -9,7 +9,6 @@ NO = b"HTTP/1.1 200 OK\r\nAuth-Status: no\r\nContent-Length: 0\r\n\r\n"
 REPLY = b"a NO no\r\n"
 
 
-UNBOUNDED = pytest.mark.xfail(reason="connections that wait for a body are neither counted nor closed")
 
 
 def rejected(rig: Rig, auth: Peer, client: Peer, answer: bytes = NO) -> None:
@@ -260,7 +259,6 @@ def test_a_client_that_leaves_does_not_disturb_it() -> None:
         rejected(rig, auth, ask_again(rig, auth))
 
 
-@UNBOUNDED
 def test_connections_whose_body_never_comes_are_bounded() -> None:
     with Rig(auth_http_keepalive=2) as rig:
         for _ in range(6):
@@ -271,7 +269,6 @@ def test_connections_whose_body_never_comes_are_bounded() -> None:
         assert rig.stat("auth_connections") <= 2
 
 
-@UNBOUNDED
 def test_closing_the_engine_closes_those_that_wait_for_a_body() -> None:
     with Rig(auth_http_keepalive=2) as rig:
         kept(rig, NO.replace(b"Length: 0", b"Length: 5"))
