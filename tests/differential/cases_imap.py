@@ -38,7 +38,7 @@ COMMANDS = [
     Case("logout", [("a LOGOUT", ("* BYE", DONE, CLOSED))]),
     Case("logout with arguments", [("a LOGOUT now", ("* BYE", DONE, CLOSED))]),
     Case("logout leaves the rest", [("a LOGOUT\r\nb NOOP", ("* BYE", DONE, CLOSED))]),
-    Case("bare line feeds", [(b"a NOOP\nb NOOP\n", (DONE, "b OK completed"))]),
+    Case("commands with bare line feeds", [(b"a NOOP\nb NOOP\n", (DONE, "b OK completed"))]),
     Case("spaces before the verb", [("a    NOOP", DONE)]),
     Case("spaces after the verb", [("a NOOP   ", DONE)]),
     refused("starttls when off", "a STARTTLS"),
