@@ -9,8 +9,6 @@ NO = b"HTTP/1.1 200 OK\r\nAuth-Status: no\r\nContent-Length: 0\r\n\r\n"
 REPLY = b"a NO no\r\n"
 
 
-
-
 def rejected(rig: Rig, auth: Peer, client: Peer, answer: bytes = NO) -> None:
     """The auth server answers, the client is told, the session is over."""
     auth.send(answer)

@@ -1,16 +1,15 @@
 """The engine as a whole: accepting, limits, draining, stopping, and giving everything back."""
 
-import os
 import random
-import re
 import select
 import struct
+import threading
 
 import pytest
 from dialogue.exchange import server
-from support.engine import NAME, PATIENCE, Peer, Port, Rig, descriptors, suffix, until
+from support.engine import PATIENCE, Peer, Port, Rig, descriptors, suffix, until
 
-from fastmail._speedups import AUTH_CLOSED, AUTH_TIMED_OUT, EVENT_AUTH, EVENT_DRAINED, Engine
+from fastmail._speedups import EVENT_DRAINED, EVENT_NOT_ACCEPTING, Engine
 
 GREETING = b"* OK IMAP4 ready\r\n"
 LOGIN = b"a LOGIN user pass\r\n"
@@ -82,7 +81,42 @@ def test_many_clients_at_once(multi_accept: bool) -> None:
         rig.quiet()
 
 
+def test_servers_of_one_engine_are_apart() -> None:
+    before = descriptors()
+    ports = [Port(), Port(), Port()]
+    imap, smtp = (server(protocol, auth_http_transport="aiohttp") for protocol in ("imap", "smtp"))
+    engine = Engine(
+        [(port.socket.fileno(), b"x", one) for port, one in zip(ports, (imap, smtp, imap), strict=True)]
+    )
+    thread = threading.Thread(target=engine.run)
+    thread.start()
+    clients = [port.connect() for port in ports]
+    assert [client.line()[:5] for client in clients] == [b"* OK ", b"220 m", b"* OK "]
+    asked = []
+    for client, said in zip(clients, (LOGIN, b"AUTH PLAIN AHVzZXIAcGFzcw==\r\n", LOGIN), strict=True):
+        client.send(said)
+        assert select.select([engine.event_fileno()], [], [], PATIENCE)[0]
+        [(_, handle, (index, request))] = engine.events()
+        asked.append((index, b"\r\nAuth-Protocol: smtp\r\n" in request))
+        engine.auth_answered(handle, b"Auth-Status: no\r\n\r\n")
+    assert asked == [(0, False), (1, True), (0, False)]
+    assert [client.rest() for client in clients] == [b"a NO no\r\n", b"535 5.7.0 no\r\n", b"a NO no\r\n"]
+    engine.shutdown()
+    thread.join()
+    engine.close()
+    for client, port in zip(clients, ports, strict=True):
+        client.close()
+        port.socket.close()
+    assert descriptors() == before
+
+
 # --- the end -------------------------------------------------------------------------------------
+
+
+def posted(rig: Rig) -> list[int]:
+    """Wait for events; their kinds."""
+    assert select.select([rig.engine.event_fileno()], [], [], PATIENCE)[0]
+    return [kind for kind, _, _ in rig.engine.events()]
 
 
 def test_shutdown_lets_sessions_finish() -> None:
@@ -90,9 +124,7 @@ def test_shutdown_lets_sessions_finish() -> None:
         relayed, backend = rig.relay()
         early = rig.client()
         rig.engine.shutdown()
-        for _ in range(2):  # the second one is answered after the order has been carried out
-            early.send(b"x NOOP\r\n")
-            assert early.line() == b"x OK completed\r\n"
+        assert posted(rig) == [EVENT_NOT_ACCEPTING]
         late = rig.connect()  # the kernel takes it; nobody greets it
         early.send(LOGIN)
         rig.asked().send(rig.accepting())
@@ -109,7 +141,7 @@ def test_shutdown_lets_sessions_finish() -> None:
         relayed.close()
         rig.thread.join(PATIENCE)
         assert not rig.thread.is_alive()
-        assert [kind for kind, _, _ in rig.engine.events()] == [EVENT_DRAINED]
+        assert posted(rig) == [EVENT_DRAINED]
         assert late.silent()
 
 
@@ -130,6 +162,7 @@ def test_stop_cuts() -> None:
         relayed, backend = rig.relay()
         early = rig.client()
         rig.engine.stop()
+        assert posted(rig) == [EVENT_DRAINED]
         rig.ended()
         assert [peer.rest() for peer in (relayed, backend, early)] == [b"", b"", b""]
 
@@ -317,240 +350,3 @@ def test_stopping_in_every_phase_leaves_nothing(keepalive: int) -> None:
         phases = Phases(rig)
         phases.all()
         assert rig.stat("sessions") == 11
-
-
-# --- auth over Python ----------------------------------------------------------------------------
-
-
-def posted(rig: Rig) -> tuple[int, bytes]:
-    """The handle and the request of the next EVENT_AUTH."""
-    assert select.select([rig.engine.event_fileno()], [], [], PATIENCE)[0]
-    [(kind, handle, (index, request))] = rig.engine.events()
-    assert (kind, index) == (EVENT_AUTH, 0)
-    return handle, request
-
-
-def asks(rig: Rig) -> tuple[Peer, int]:
-    client = rig.client()
-    client.send(LOGIN)
-    return client, posted(rig)[0]
-
-
-def test_auth_over_python() -> None:
-    with Rig(auth_http_transport="aiohttp") as rig:
-        client = rig.client()
-        client.send(LOGIN)
-        handle, request = posted(rig)
-        assert request == (
-            b"GET /auth HTTP/1.0\r\nHost: auth.test\r\nAuth-Method: plain\r\nAuth-User: user\r\n"
-            b"Auth-Pass: pass\r\nAuth-Protocol: imap\r\nAuth-Login-Attempt: 1\r\nClient-IP: 127.0.0.1\r\n\r\n"
-        )
-        rig.engine.auth_answered(handle, rig.accepting())
-        backend = rig.connected()
-        backend.send(b"* OK\r\n")
-        assert backend.line() == b'a LOGIN "user" "pass"\r\n'
-        backend.send(b"a OK in\r\n")
-        assert client.line() == b"a OK in\r\n"
-        assert rig.engine.events() == []
-        assert not rig.auth.waiting()
-
-
-def test_rejected_over_python_with_a_pause() -> None:
-    with Rig(auth_http_transport="aiohttp") as rig:
-        client, handle = asks(rig)
-        rig.engine.auth_answered(handle, b"Auth-Status: no\r\nAuth-Wait: 1\r\n\r\n")
-        assert client.line() == b"a NO no\r\n"
-        client.send(LOGIN)
-        handle, request = posted(rig)
-        assert b"\r\nAuth-Login-Attempt: 2\r\n" in request
-        rig.engine.auth_answered(handle, b"Auth-Status: no\r\n\r\n")
-        assert client.rest() == b"a NO no\r\n"
-
-
-@pytest.mark.parametrize(
-    "answer", [b"", b"HTTP/1.0 200 OK\r\n", b"Auth-Status: OK", b"HTTP/1.0 200 OK\r\n\r\n"]
-)
-def test_useless_answers_over_python(answer: bytes) -> None:
-    with Rig(auth_http_transport="aiohttp") as rig:
-        client, handle = asks(rig)
-        rig.engine.auth_answered(handle, answer)
-        assert client.rest() == INTERNAL
-
-
-def test_bad_answers_over_python_are_logged_alike() -> None:
-    with Rig(auth_http_transport="aiohttp") as rig:
-        client, handle = asks(rig)
-        rig.engine.auth_answered(handle, b"HTTP/1.0 200 OK\r\nAuth Status: OK\r\n\r\n")
-        assert client.rest() == INTERNAL
-        what = "auth http server AUTH sent invalid header in response while in http auth state"
-        rig.logged(f"[error] {what}{suffix(upstream='')}")
-
-
-@pytest.mark.parametrize(
-    ("reason", "message", "logged"),
-    [
-        (AUTH_TIMED_OUT, b"", "auth http server AUTH timed out (110: Connection timed out)"),
-        (AUTH_CLOSED, b"", None),
-        (AUTH_CLOSED, b"certificate verify failed", "certificate verify failed"),
-    ],
-)
-def test_no_answer_over_python(reason: int, message: bytes, logged: str | None) -> None:
-    with Rig(auth_http_transport="aiohttp") as rig:
-        client, handle = asks(rig)
-        rig.engine.auth_failed(handle, reason, message)
-        assert client.rest() == INTERNAL
-        rig.quiet()
-        assert rig.log() == (
-            [f"[error] {logged} while in http auth state{suffix(upstream='')}"] if logged else []
-        )
-
-
-def test_python_that_does_not_answer() -> None:
-    with Rig(auth_http_transport="aiohttp", auth_http_timeout=100) as rig:
-        client, handle = asks(rig)
-        assert client.rest() == INTERNAL
-        rig.engine.auth_answered(handle, rig.accepting())  # late
-        client, handle = asks(rig)
-        rig.engine.auth_answered(handle, b"Auth-Status: no\r\n\r\n")
-        assert client.rest() == b"a NO no\r\n"
-        assert not rig.backend.waiting()
-
-
-def test_stale_and_foreign_handles_are_ignored() -> None:
-    with Rig(auth_http_transport="aiohttp") as rig:
-        client, old = asks(rig)
-        rig.engine.auth_answered(old, b"Auth-Status: no\r\n\r\n")
-        assert client.rest() == b"a NO no\r\n"
-        client, new = asks(rig)  # in the same slot
-        choose = random.Random(1)
-        for handle in (
-            old,
-            0,
-            new & 0xFFFFFFFF,
-            new + 1,
-            new + (1 << 32),
-            2**64 - 1,
-            *[choose.getrandbits(64) for _ in range(50)],
-        ):
-            rig.engine.auth_answered(handle, rig.accepting())
-            rig.engine.auth_failed(handle, AUTH_CLOSED, b"not ours")
-        greeted = rig.client()
-        assert client.silent()
-        assert greeted.silent()
-        rig.engine.auth_answered(new, b"Auth-Status: mine\r\n\r\n")
-        assert client.rest() == b"a NO mine\r\n"
-        assert not rig.backend.waiting()
-        assert "not ours" not in "".join(rig.log())
-
-
-def test_an_answer_given_twice_counts_once() -> None:
-    with Rig(auth_http_transport="aiohttp") as rig:
-        client, handle = asks(rig)
-        rig.engine.auth_answered(handle, rig.accepting())
-        rig.engine.auth_answered(handle, rig.accepting())
-        rig.engine.auth_failed(handle, AUTH_CLOSED)
-        backend = rig.connected()
-        backend.send(b"* OK\r\n")
-        assert backend.line() == b'a LOGIN "user" "pass"\r\n'
-        backend.send(b"a OK in\r\n")
-        assert client.line() == b"a OK in\r\n"
-        assert not rig.backend.waiting()
-
-
-def test_events_nobody_takes_do_not_hang_the_engine() -> None:
-    """The ring is bounded: whoever finds it full gets the internal error, and others are served."""
-    with Rig(auth_http_transport="aiohttp", engine={"worker_connections": 300}) as rig:
-        clients = [rig.client() for _ in range(200)]
-        for client in clients:
-            client.send(LOGIN)
-        until(lambda: rig.stat("auth_requests") == 200)
-        assert rig.client().silent()
-        for client in clients:
-            client.close()
-        events = rig.engine.events()
-        assert len(events) == 200
-        for _, handle, _ in events:
-            rig.engine.auth_answered(handle, b"Auth-Status: no\r\n\r\n")
-        until(lambda: rig.stat("sessions") == 1)
-
-
-def test_orders_nobody_takes_are_refused() -> None:
-    engine = Engine([], worker_connections=10)
-    with pytest.raises(BufferError):
-        for _ in range(1000):
-            engine.auth_answered(1, b"x" * 100)
-    engine.close()
-
-
-# --- the log -------------------------------------------------------------------------------------
-
-
-def raw_log() -> tuple[str, str]:
-    """What two logs hold of the same session, one at level info, one at level error."""
-    info, error = os.memfd_create("info"), os.memfd_create("error")
-    shared = bytearray(struct.pack("=Q", 6))
-    with Rig(log=[(info, 7), (error, 4)], engine={"connection_counter": shared}) as rig:
-        client, auth = rig.ask()
-        auth.send(b"HTTP/1.0 200 OK\r\n\r\n")
-        assert client.rest() == INTERNAL
-        rig.quiet()
-    texts = []
-    for log in (info, error):
-        texts.append(os.pread(log, 100_000, 0).decode())
-        os.close(log)
-    return texts[0], texts[1]
-
-
-def test_lines_read_like_nginxs() -> None:
-    info, error = raw_log()
-    date = r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d"
-    connected = rf"{date} \[info\] {os.getpid()}#0: \*7 client 127\.0\.0\.1:\d+ connected to {NAME}\n"
-    failed = (
-        rf"{date} \[error\] {os.getpid()}#0: \*7 auth http server 127\.0\.0\.1:\d+ did not send server "
-        rf'or port while in http auth state, client: 127\.0\.0\.1, server: {NAME}, login: "user"\n'
-    )
-    assert re.fullmatch(connected + failed, info)
-    assert re.fullmatch(failed, error)
-
-
-def test_long_lines_are_cut() -> None:
-    log = os.memfd_create("log")
-    with Rig(log=[(log, 7)], client_buffer=8192) as rig:
-        client = rig.client()
-        client.send(b"a LOGIN " + b"u" * 4000 + b" pass\r\n")
-        rig.asked().send(b"Auth-Status: no\r\n\r\n")
-        assert client.rest() == b"a NO no\r\n"
-        rig.quiet()
-    lines = os.pread(log, 100_000, 0).splitlines(keepends=True)
-    os.close(log)
-    assert [len(line) for line in lines[1:]] == [2048]
-    assert lines[1].endswith(b"u\n")
-
-
-def test_passwords_are_never_logged() -> None:
-    """At level debug, in every failure that has seen one."""
-    secret = b"s3cret"
-    says = [
-        b"a LOGIN user " + secret + b"\r\n",
-        b"a LOGIN user " + secret + b" x\r\n",
-        b"a LOGIN user " + secret + b" x y z\r\n",
-        b'a LOGIN user "' + secret + b"\r\n",
-        b"a LOGIN user " + secret * 1000 + b"\r\n",
-        b"a AUTHENTICATE PLAIN\r\n" + secret + b"!\r\n",
-        b"a AUTHENTICATE PLAIN " + secret + b"!\r\n",
-        b"a AUTHENTICATE PLAIN\r\n" + secret * 1000,
-        b"a LOGIN {4+}\r\nuser {6+}\r\n" + secret + b"x\r\n",
-        b"a LOGIN {4+}\r\nuser {9000+}\r\n" + secret * 1500,
-    ]
-    log = os.memfd_create("log")
-    with Rig(log=[(log, 8)], auth_http_timeout=100) as rig:  # the auth server is silent
-        for said in says:
-            client = rig.client()
-            client.send(said)
-            client.shut()
-            client.rest()
-        rig.quiet()
-    text = os.pread(log, 1_000_000, 0)
-    os.close(log)
-    assert text.count(b"\n") > len(says)
-    assert secret not in text

@@ -92,6 +92,15 @@ def test_smtp_early_talker() -> None:
         assert rig.log() == [f"[info] client was rejected before greeting: {shown}{suffix('', '')}"]
 
 
+def test_smtp_client_that_leaves_before_the_greeting() -> None:
+    with Rig(protocol="smtp", smtp_greeting_delay=60_000) as rig:
+        for reset in (False, True):
+            rig.connect().close(reset=reset)
+        until(lambda: rig.stat("accepted") == 2)
+        rig.quiet()
+        assert rig.stat("timers") == 0
+
+
 def test_ipv6() -> None:
     with Rig(family=socket.AF_INET6) as rig:
         _, auth = rig.ask()
@@ -294,6 +303,15 @@ def test_backend_is_silent(greeting: bytes, action: str) -> None:
         rig.logged(f"[info] upstream {TIMED_OUT} while {action}{suffix()}")
 
 
+def test_backend_that_cannot_be_reached() -> None:
+    with Rig() as rig:
+        client, auth = rig.ask()
+        auth.send(b"Auth-Server: unix:/nowhere/imap\r\n\r\n")
+        assert client.rest() == INTERNAL
+        what = "connect() to unix:/nowhere/imap failed (2: No such file or directory)"
+        rig.logged(f"[crit] {what} while connecting to upstream{suffix(upstream='unix:/nowhere/imap')}")
+
+
 # --- failures of the client ----------------------------------------------------------------------
 
 
@@ -368,7 +386,7 @@ def test_a_burst_of_commands_from_a_client_that_reads_late() -> None:
         burst = b"".join(b"%d NOOP\r\n" % number for number in range(count)) + b"z LOGOUT\r\n"
         feeder = threading.Thread(target=client.send, args=(burst,))
         feeder.start()
-        until(client.stuck)
+        until(lambda: client.stuck() or not feeder.is_alive())
         expected = b"".join(b"%d OK completed\r\n" % number for number in range(count))
         assert client.rest() == b"* OK IMAP4 ready\r\n" + expected + b"* BYE\r\nz OK completed\r\n"
         feeder.join()
