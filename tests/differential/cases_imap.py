@@ -148,6 +148,13 @@ LITERALS = [
     login("both kinds of literals", b"a LOGIN {4+}\r\nuser {4}\r\n", "pass", prompts=1),
     login("literal with line end inside", "a LOGIN {7}", b"us\r\ner1 {4}\r\n", "pass", prompts=2),
     login("literal with NUL and 8-bit", "a LOGIN {5}", b"u\0s\xe9r {3}\r\n", b"\x80\xff\x00\r\n", prompts=2),
+    login(
+        "every byte in literals",
+        "a LOGIN {256}",
+        bytes(range(256)) + b" {256}\r\n",
+        bytes(range(256))[::-1] + b"\r\n",
+        prompts=2,
+    ),
     login("literal with quote, space and percent", "a LOGIN {6}", b'u"s r% {2}\r\n', b'\\"\r\n', prompts=2),
     login("literal with leading zeros", "a LOGIN {004}", "user pass", prompts=1),
     login("literal ended by a line feed", b"a LOGIN {4}\n", b"user pass\n", prompts=1),
