@@ -39,12 +39,12 @@ def answer(
 class AuthServer(Listener):
     """Answers by ``judge`` if given, else from the list set with script(); if that is empty it closes."""
 
-    def __init__(self, judge: Judge | None = None, *, path: str | None = None) -> None:
+    def __init__(self, judge: Judge | None = None, *, path: str | None = None, port: int = 0) -> None:
         self.requests: list[Request] = []
         self._judge = judge or self._next_answer
         self._answers: list[Moves] = []
         self._lock = threading.Lock()
-        super().__init__(path=path)
+        super().__init__(path=path, port=port)
 
     def script(self, answers: Sequence[Moves]) -> None:
         """What the next requests are answered, in order; earlier records are dropped."""

@@ -126,10 +126,10 @@ class Connection:
 class Listener:
     """Base of the scripted servers; a subclass says in serve() what happens on a connection."""
 
-    def __init__(self, *, path: str | None = None, backlog: int = 512) -> None:
-        """Listen on a free port of 127.0.0.1, or on the unix socket ``path``."""
+    def __init__(self, *, path: str | None = None, port: int = 0, backlog: int = 512) -> None:
+        """Listen on 127.0.0.1, on a free port unless one is given, or on the unix socket ``path``."""
         self._socket = socket.socket(socket.AF_UNIX if path else socket.AF_INET)
-        self._socket.bind(path or (HOST, 0))
+        self._socket.bind(path or (HOST, port))
         self._socket.listen(backlog)
         self.port: int = 0 if path else self._socket.getsockname()[1]
         self.connections: list[Connection] = []
