@@ -88,11 +88,13 @@ PROTOCOLS = {
 
 
 class Recorder(Listener):
-    """A backend that sends its pieces after the login and keeps all that it receives then."""
+    """A backend that keeps all it receives after the login, and answers the first byte with its pieces."""
 
     def __init__(self, protocol: Protocol) -> None:
         self._protocol = protocol
         self.pieces: tuple[bytes, ...] = ()
+        self.closes = False
+        """Whether it closes behind the pieces."""
         self.commands: tuple[bytes, ...] = ()
         self.data = b""
         super().__init__()
@@ -105,6 +107,10 @@ class Recorder(Listener):
         for reply in replies:
             self.commands += (read_command(connection),)
             connection.perform(reply)
+        with contextlib.suppress(Ended):
+            connection.read(1)
+        if self.closes:
+            return self._send(connection)
         sender = threading.Thread(target=self._send, args=(connection,))
         sender.start()
         connection.drain()
@@ -235,6 +241,32 @@ def test_megabytes_both_ways_at_once(path: Path) -> None:
     got, data = path.session([sent], [received])
     assert got == path.protocol.answers + received
     assert data == sent
+
+
+def test_all_arrives_before_the_backend_closes(path: Path) -> None:
+    reply = b"".join(random.Random(2).choices(PIECES, k=MEGABYTES // 60))
+    path.recorder.forget()
+    path.recorder.pieces = (reply,)
+    path.recorder.closes = True
+    try:
+        with socket.create_connection((HOST, path.port), PATIENCE) as client:
+            client.sendall(path.protocol.login + b"?")
+            assert read(client, len(path.protocol.answers) + len(reply) + 1) == path.protocol.answers + reply
+    finally:
+        path.recorder.closes = False
+
+
+def test_all_arrives_when_the_client_ends_at_once(path: Path) -> None:
+    """Sent with the login in one go, then FIN: the session has not yet begun when the client is gone."""
+    data = b"".join(random.Random(3).choices(PIECES, k=500))
+    path.recorder.forget()
+    path.recorder.pieces = ()
+    with socket.create_connection((HOST, path.port), PATIENCE) as client:
+        client.sendall(path.protocol.login + data)
+        client.shutdown(socket.SHUT_WR)
+        assert read_all(client) == path.protocol.answers
+    assert path.recorder.wait_ended()
+    assert path.recorder.data == data
 
 
 @pytest.fixture(scope="module")
