@@ -115,8 +115,8 @@ class Dialogue:
     def auth_request(self) -> bytes:
         """The request for the auth server, once feed() said "auth"."""
     def auth_answer(self, header: bytes) -> tuple[str, bytes, int]:
-        """(outcome, detail, wait in ms): "proxy" (detail: upstream address text), "rejected"
-        (the reply to the client), "retry", or "error" (what the log says)."""
+        """(outcome, detail, wait in ms): "proxy" (detail: the upstream's address), "rejected" (detail: the
+        reply to the client), "again" or "error"."""
     def resume(self) -> tuple[bytes, str]:
         """Go on after a rejected login with a pause; parses what was pipelined."""
     def upstream(self) -> Upstream: ...

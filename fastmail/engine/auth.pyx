@@ -85,6 +85,9 @@ cdef Outcome auth_judge(Login *l) noexcept nogil:
     cdef Answer *a = &l.answer
     cdef bint bad_port
     l.wait = a.wait
+    if a.user.seen and not (a.again and not a.rejected):
+        buffer_free(&l.login)       # for the log too, whatever comes of it
+        put_span(&l.login, field(a, &a.user))
     if a.rejected and (a.status.size or not l.server.protocol.empty_status_is_ok):
         note_quoted(l, LOG_INFO, b"client login failed: ", field(a, &a.status))
         l.server.protocol.rejected(l, field(a, &a.status), field(a, &a.error_code))
@@ -94,11 +97,8 @@ cdef Outcome auth_judge(Login *l) noexcept nogil:
         if l.wait == 0:
             l.wait = AGAIN_MIN
         return OUTCOME_AGAIN
-    if not a.server.seen or (not a.port.seen and not is_unix(field(a, &a.server))):
+    if not a.server.size or (not a.port.size and not is_unix(field(a, &a.server))):
         return auth_error(l, b"did not send server or port")
-    if a.user.seen:
-        buffer_free(&l.login)
-        put_span(&l.login, field(a, &a.user))
     if a.password.seen:
         credentials_wipe(l)
         put_span(&l.password, field(a, &a.password))
@@ -182,6 +182,8 @@ cdef bint numeric_address(Span s, Address *a) noexcept nogil:
     if n != 3:
         return False
     octets[3] = <uint8_t> octet
+    if v4.sin_addr.s_addr == INADDR_NONE:   # 255.255.255.255, which is nobody's
+        return False
     v4.sin_family = AF_INET
     a.size = sizeof(sockaddr_in)
     return True

@@ -188,11 +188,14 @@ cdef void auth_read(Core *core, AuthConnection *a) noexcept nogil:
 
 
 cdef void session_answer_failed(Core *core, Session *s, AnswerResult result) noexcept nogil:
-    """Reference 6.2: what makes an answer unusable. nginx logs nothing for one that is too long."""
+    """Reference 6.2: what makes an answer unusable. nginx logs nothing for one that is too long, which
+    leaves its operator guessing."""
     if result == ANSWER_BAD_STATUS:
         auth_error(s.login, b"sent invalid response")
     elif result == ANSWER_BAD_HEADER:
         auth_error(s.login, b"sent invalid header in response")
+    elif result == ANSWER_TOO_LONG:
+        auth_error(s.login, b"sent too long header in response")
     session_internal_error(core, s)
 
 

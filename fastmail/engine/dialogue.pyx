@@ -23,11 +23,13 @@ cdef class Dialogue:
     cdef Server server
     cdef Login *login
     cdef Buffer notes
+    cdef bytes unread           # fed, but not taken once credentials were complete
 
     def __init__(self, Server server not None, *, bytes client=b"127.0.0.1", bytes salt=b""):
         if self.login != NULL:
             raise RuntimeError("already initialised")
         self.server = server
+        self.unread = b""
         self.login = login_new(&server.conf, &self.notes, dialogue_note)
         if self.login == NULL:
             raise MemoryError
@@ -54,6 +56,7 @@ cdef class Dialogue:
         cdef size_t at = 0, n
         cdef Action action
         cdef list replies = []
+        data = self.unread + data
         while True:
             room = login_room(l)
             n = min(<size_t> room, len(data) - at)
@@ -66,6 +69,7 @@ cdef class Dialogue:
             if action == ACT_FLUSH or (action == ACT_READ and at < <size_t> len(data)):
                 continue
             login_rest(l)
+            self.unread = data[at:]
             return b"".join(replies), self.wanted(action)
 
     cdef str wanted(self, Action action):
@@ -110,7 +114,7 @@ cdef class Dialogue:
 
     @property
     def leftover(self):
-        return span_bytes(buffer_span(&self.login.input))
+        return span_bytes(buffer_span(&self.login.input)) + self.unread
 
 
 cdef class Upstream:

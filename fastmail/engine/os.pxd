@@ -126,6 +126,7 @@ cdef extern from * nogil:
         sa_family_t ss_family
     enum:
         AF_UNSPEC
+        INADDR_NONE
         AF_UNIX
         AF_INET
         AF_INET6

@@ -545,6 +545,7 @@ cdef void session_expired(Core *core, Session *s) noexcept nogil:
         auth_timed_out(core, s)
     elif s.phase == PHASE_PAUSE:
         s.phase = PHASE_COMMANDS
+        s.login.action = b"in auth state"
         session_deadline(core, s, s.server.timeout)
         session_commands(core, s)
     elif s.phase == PHASE_AGAIN:

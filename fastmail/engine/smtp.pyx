@@ -228,6 +228,7 @@ cdef UpstreamStep smtp_send_client_hello(Login *l) noexcept nogil:
 
 cdef UpstreamStep smtp_send_auth(Login *l) noexcept nogil:
     cdef Buffer plain
+    l.action = b"sending AUTH to upstream"
     if not l.password_known:
         note(l, LOG_ERR, b"no password available")
         return UP_ERROR
