@@ -14,19 +14,24 @@ cdef enum:                      # what channel_recv() and channel_send() return 
     IO_AGAIN = -1
     IO_ERROR = -2               # errno tells
 
+cdef enum:
+    HANGUP_ENDED = 1            # the peer has sent its last byte
+    HANGUP_BROKEN = 2
+
 cdef struct Channel:
     int fd                      # -1: none
     uint8_t readable            # there may be something to read
-    uint8_t hangup              # the peer has closed or failed: read on until that shows
+    uint8_t hangup              # HANGUP_*: read on until it shows
     uint8_t blocked             # the last send found no room
     uint8_t watched             # EPOLLOUT is in the interest set
+    uint8_t urgent              # TCP urgent data was seen: it makes reads come back short
 
 
 cdef bint channel_watch(Core *core, Channel *c, void *owner, int tag, bint out) noexcept nogil:
     """Add to the epoll set. EPOLLOUT only when asked for: a socket that can be written would be
     reported at once, and most never block."""
     cdef epoll_event event
-    event.events = EPOLLIN | EPOLLRDHUP | EPOLLET | (EPOLLOUT if out else 0)
+    event.events = EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLET | (EPOLLOUT if out else 0)
     event.data.u64 = <uint64_t> owner | <uint64_t> tag
     c.watched = out
     return epoll_ctl(core.epoll, EPOLL_CTL_ADD, c.fd, &event) == 0
@@ -38,29 +43,35 @@ cdef void channel_watch_out(Core *core, Channel *c, void *owner, int tag) noexce
     cdef epoll_event event
     if c.watched:
         return
-    event.events = EPOLLIN | EPOLLRDHUP | EPOLLET | EPOLLOUT
+    event.events = EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLET | EPOLLOUT
     event.data.u64 = <uint64_t> owner | <uint64_t> tag
     if epoll_ctl(core.epoll, EPOLL_CTL_MOD, c.fd, &event) == 0:
         c.watched = True
 
 
 cdef inline void channel_event(Channel *c, uint32_t events) noexcept nogil:
-    if events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR):
-        c.hangup = True
+    if events & (EPOLLHUP | EPOLLERR):
+        c.hangup = HANGUP_BROKEN
+        c.readable = True
+    elif events & EPOLLRDHUP:
+        c.hangup = HANGUP_ENDED
         c.readable = True
     elif events & EPOLLIN:
         c.readable = True
+    if events & EPOLLPRI:
+        c.urgent = True
     if events & (EPOLLOUT | EPOLLHUP | EPOLLERR):
         c.blocked = False
 
 
 cdef ssize_t channel_recv(Channel *c, char *buf, size_t n) noexcept nogil:
-    """A short read means that the socket is empty: the next byte brings an edge."""
+    """A short read means that the socket is empty: the next byte brings an edge. Urgent data and a
+    hangup are exceptions: then we read on to the end."""
     cdef ssize_t got
     while True:
         got = recv(c.fd, buf, n, 0)
         if got > 0:
-            if <size_t> got < n and not c.hangup:
+            if <size_t> got < n and not c.hangup and not c.urgent:
                 c.readable = False
             return got
         if got == 0:
@@ -88,6 +99,21 @@ cdef ssize_t channel_send(Channel *c, const char *buf, size_t n) noexcept nogil:
             return IO_AGAIN
         if fm_errno() != EINTR:
             return IO_ERROR
+
+
+cdef inline bint channel_at_end(const Channel *c, ssize_t got, size_t wanted) noexcept nogil:
+    """The read that has just brought ``got`` bytes was the last: the peer's FIN had come before it, and
+    it came back short, which only urgent data could make it do earlier."""
+    return c.hangup == HANGUP_ENDED and not c.urgent and 0 < got and <size_t> got < wanted
+
+
+cdef ssize_t channel_send_last(Channel *c, const char *buf, size_t n) noexcept nogil:
+    """Send, and end our direction in the same segment. Like channel_send(), if not all finds room."""
+    cdef ssize_t sent = send(c.fd, buf, n, MSG_NOSIGNAL | MSG_MORE)
+    if sent == <ssize_t> n:
+        shutdown(c.fd, SHUT_WR)
+        return sent
+    return sent if sent > 0 else channel_send(c, buf, n)
 
 
 cdef bint channel_flush(Channel *c, Buffer *b) noexcept nogil:

@@ -133,12 +133,15 @@ cdef extern from * nogil:
         SOCK_STREAM
         SOCK_NONBLOCK
         SOCK_CLOEXEC
+        MSG_MORE
         MSG_NOSIGNAL
+        SHUT_WR
         INET_ADDRSTRLEN
         INET6_ADDRSTRLEN
     int socket(int family, int type, int protocol) noexcept
     int connect(int fd, const sockaddr *addr, socklen_t n) noexcept
     int accept4(int fd, sockaddr *addr, socklen_t *n, int flags) noexcept
+    int shutdown(int fd, int how) noexcept
     int getsockname(int fd, sockaddr *addr, socklen_t *n) noexcept
     ssize_t recv(int fd, void *buf, size_t n, int flags) noexcept
     ssize_t send(int fd, const void *buf, size_t n, int flags) noexcept
@@ -174,6 +177,7 @@ cdef extern from * nogil:
     enum:
         EPOLLIN
         EPOLLOUT
+        EPOLLPRI
         EPOLLRDHUP
         EPOLLERR
         EPOLLHUP

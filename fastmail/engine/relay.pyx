@@ -137,10 +137,17 @@ cdef ssize_t flow_copy(Core *core, Flow *f, Channel *source, Channel *to) noexce
     shows when what was kept is sent."""
     cdef ssize_t n = channel_recv(source, core.shared, SHARED_SIZE)
     cdef ssize_t sent = 0
+    cdef bint last
     if n <= 0:
         return n
+    last = channel_at_end(source, n, SHARED_SIZE)
     if not to.blocked:
-        sent = channel_send(to, core.shared, <size_t> n)
+        if last:
+            sent = channel_send_last(to, core.shared, <size_t> n)
+        else:
+            sent = channel_send(to, core.shared, <size_t> n)
+        if sent == n and last:
+            return IO_CLOSED
         if sent < 0:
             sent = 0
     if sent < n and not flow_keep(f, core.shared + sent, <size_t> (n - sent)):
