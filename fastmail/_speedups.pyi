@@ -147,6 +147,18 @@ class AuthAnswer:
     def fields(self) -> dict[str, Any]:
         """status, server, port, user, password, wait (ms), error_code, as parsed so far."""
 
+class TimerWheel:
+    """The engine's timers with a clock of the caller's (milliseconds). ``count`` timers, by number."""
+
+    def __init__(self, count: int, now: int) -> None: ...
+    def start(self, number: int, deadline: int) -> None:
+        """Arm it, unless it is armed for an earlier time already."""
+    def stop(self, number: int) -> None: ...
+    def wait(self, now: int) -> int:
+        """Milliseconds until advance() has to be called; -1: nothing is armed."""
+    def advance(self, now: int) -> list[int]:
+        """The numbers of those that fire: due, or in the wheel for as long as it reaches."""
+
 def escape_http(data: bytes) -> bytes:
     """``%HH`` for 0x00-0x20 and ``%``; the rest as it is (nginx's auth_http escaping)."""
 

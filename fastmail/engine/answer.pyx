@@ -65,10 +65,17 @@ cdef inline bint header_name_byte(char c) noexcept nogil:
 cdef AnswerResult answer_feed(Answer *a) noexcept nogil:
     """Look at what has been appended to ``data``."""
     cdef AnswerResult result
+    cdef uint32_t end = a.data.end if a.data.end < ANSWER_MAX else ANSWER_MAX
+    cdef char c
     while a.scan < a.data.end:
         if a.scan >= ANSWER_MAX:
             return ANSWER_TOO_LONG
-        result = answer_byte(a, a.data.data[a.scan])
+        c = a.data.data[a.scan]
+        if a.state == ANSWER_VALUE or a.state == ANSWER_STATUS:     # most bytes: nothing in them counts
+            while c != 13 and c != 10 and a.scan + 1 < end:
+                a.scan += 1
+                c = a.data.data[a.scan]
+        result = answer_byte(a, c)
         if result != ANSWER_MORE:
             return result
         a.scan += 1

@@ -59,7 +59,7 @@ cdef void imap_rejected(Login *l, Span text, Span code) noexcept nogil:
     puts(&l.output, b"\r\n")
 
 
-cdef ImapVerb imap_verb(Span s) noexcept nogil:
+cdef int imap_verb(Span s) noexcept nogil:
     if span_is_word(s, b"LOGIN"):
         return IMAP_LOGIN
     if span_is_word(s, b"CAPABILITY"):

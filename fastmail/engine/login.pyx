@@ -237,20 +237,24 @@ cdef uint32_t verb_size(Login *l, uint32_t size) noexcept nogil:
 
 
 cdef Action too_long(Login *l) noexcept nogil:
-    """nginx logs the whole buffer; we stop before the arguments, which may be a password."""
+    """nginx logs the whole buffer. We log what stands before a command's arguments, and nothing of what is
+    no command: a literal or a response that was sent in vain comes here too, and may be a password."""
     cdef Span seen = buffer_span(&l.input)
-    cdef size_t i
+    cdef size_t i, word = 0
     cdef int spaces = l.server.protocol.words_logged
     cdef const char *tail = NULL
-    if l.sasl:
-        seen.size = 0
     for i in range(seen.size):
         if seen.data[i] == 32:
             spaces -= 1
             if spaces == 0:
-                seen.size = i
-                tail = b" (arguments not shown)"
+                if l.server.protocol.verb(span_of(seen.data + word, i - word)):
+                    seen.size = i
+                    tail = b" (arguments not shown)"
                 break
+            word = i + 1
+    if l.sasl or tail == NULL:
+        seen.size = 0
+        tail = NULL
     l.note(l.owner, LOG_INFO, 0, b"client sent too long command ", seen, tail)
     l.server.protocol.invalid(l)
     return ACT_CLOSE

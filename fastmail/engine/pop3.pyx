@@ -48,7 +48,7 @@ cdef void pop3_rejected(Login *l, Span text, Span code) noexcept nogil:
     puts(&l.output, b"\r\n")
 
 
-cdef Pop3Verb pop3_verb(Span s) noexcept nogil:
+cdef int pop3_verb(Span s) noexcept nogil:
     if span_is_word(s, b"USER"):
         return POP3_USER
     if span_is_word(s, b"PASS"):

@@ -34,6 +34,7 @@ cdef struct Protocol:
     bint empty_status_is_ok     # an empty Auth-Status is not taken for a failure
     void (*greeting)(Login *l) noexcept nogil
     void (*early_talker)(Login *l) noexcept nogil   # NULL: the greeting is never held back
+    int (*verb)(Span word) noexcept nogil           # 0: not a command
     Parsed (*parse)(Login *l) noexcept nogil
     Action (*command)(Login *l) noexcept nogil
     void (*invalid)(Login *l) noexcept nogil
@@ -43,13 +44,13 @@ cdef struct Protocol:
 cdef Protocol[3] PROTOCOL_TABLE
 PROTOCOL_TABLE[0] = Protocol(
     b"imap", b"+ ", b"* BAD internal server error\r\n", 2, False, True, False,
-    imap_greeting, NULL, imap_parse, imap_command, imap_invalid, imap_rejected, imap_upstream)
+    imap_greeting, NULL, imap_verb, imap_parse, imap_command, imap_invalid, imap_rejected, imap_upstream)
 PROTOCOL_TABLE[1] = Protocol(
     b"pop3", b"+ ", b"-ERR internal server error\r\n", 1, False, True, False,
-    pop3_greeting, NULL, pop3_parse, pop3_command, pop3_invalid, pop3_rejected, pop3_upstream)
+    pop3_greeting, NULL, pop3_verb, pop3_parse, pop3_command, pop3_invalid, pop3_rejected, pop3_upstream)
 PROTOCOL_TABLE[2] = Protocol(
     b"smtp", b"334 ", b"451 4.3.2 Internal server error\r\n", 1, True, False, True,
-    smtp_greeting, smtp_early_talker, smtp_parse, smtp_command, smtp_invalid, smtp_rejected,
+    smtp_greeting, smtp_early_talker, smtp_verb, smtp_parse, smtp_command, smtp_invalid, smtp_rejected,
     smtp_upstream)
 
 cdef dict PROTOCOLS = {"imap": 0, "pop3": 1, "smtp": 2}

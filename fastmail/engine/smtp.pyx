@@ -42,7 +42,7 @@ cdef void smtp_rejected(Login *l, Span text, Span code) noexcept nogil:
     puts(&l.output, b"\r\n")
 
 
-cdef SmtpVerb smtp_verb(Span s) noexcept nogil:
+cdef int smtp_verb(Span s) noexcept nogil:
     if span_is_word(s, b"EHLO"):
         return SMTP_EHLO
     if span_is_word(s, b"AUTH"):

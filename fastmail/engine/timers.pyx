@@ -160,3 +160,55 @@ cdef int wheel_wait(const Wheel *w, uint64_t now) noexcept nogil:
     if best * TICK <= now:
         return 0
     return <int> (best * TICK - now)
+
+
+# --- for the tests -------------------------------------------------------------------------------
+
+cdef struct Alarm:
+    Timer timer                 # first: a fired Timer * is its Alarm *
+    int number
+
+
+cdef void alarm_fired(void *context, Timer *t) noexcept nogil:
+    put(<Buffer *> context, <const char *> &(<Alarm *> t).number, sizeof(int))
+
+
+cdef class TimerWheel:
+    """The wheel with a clock of the caller's; see the type stub."""
+
+    cdef Wheel wheel
+    cdef Alarm *alarms
+    cdef int count
+
+    def __cinit__(self, int count, uint64_t now):
+        self.alarms = <Alarm *> calloc(<size_t> count, sizeof(Alarm))
+        if self.alarms == NULL:
+            raise MemoryError
+        self.count = count
+        wheel_init(&self.wheel, now)
+
+    def __dealloc__(self):
+        free(self.alarms)
+
+    cdef Alarm *alarm(self, int number) except NULL:
+        if not 0 <= number < self.count:
+            raise IndexError(number)
+        self.alarms[number].number = number
+        return &self.alarms[number]
+
+    def start(self, int number, uint64_t deadline):
+        timer_start(&self.wheel, &self.alarm(number).timer, deadline)
+
+    def stop(self, int number):
+        timer_stop(&self.wheel, &self.alarm(number).timer)
+
+    def wait(self, uint64_t now):
+        return wheel_wait(&self.wheel, now)
+
+    def advance(self, uint64_t now):
+        cdef Buffer fired
+        cdef bytes numbers
+        memset(&fired, 0, sizeof(fired))
+        wheel_advance(&self.wheel, now, &fired, alarm_fired)
+        numbers = take_bytes(&fired)
+        return [int.from_bytes(numbers[i:i + 4], "little") for i in range(0, len(numbers), 4)]
