@@ -1,0 +1,29 @@
+"""What a hostile client, backend or auth server tries. Names of attack cases stand in the tests' names."""
+
+import base64
+
+import pytest
+from support.engine import Rig
+
+SECRET = b"correct horse battery staple"
+
+
+@pytest.mark.parametrize(
+    ("protocol", "said"),
+    [
+        ("imap", b"a FOO {28+}\r\n" + SECRET),
+        ("imap", b"tag-that-is-much-longer-than-a-tag-may-be LOGIN user {28}\r\n" + SECRET),
+        ("imap", b"a AUTHENTICATE NTLM\r\n" + base64.b64encode(SECRET)),
+        ("pop3", b"AUTH NTLM\r\n" + base64.b64encode(SECRET)),
+        ("pop3", SECRET),
+        ("smtp", b"AUTH LOGIN !\r\n" + base64.b64encode(SECRET)),
+    ],
+)
+def test_a40_no_password_in_the_log_that_is_sent_in_vain(protocol: str, said: bytes) -> None:
+    """A client that did not wait for the refusal: its literal or response is read as a command."""
+    with Rig(protocol=protocol, client_buffer=64, max_errors=9) as rig:
+        client = rig.client()
+        client.send(said + b"x" * 64)
+        client.rest()
+        rig.quiet()
+        assert not any(word in line for line in rig.log() for word in ("correct", "Y29ycmVjdC"))
