@@ -138,6 +138,7 @@ class Master:
         if not (self._quitting or self._terminating):
             self._quitting = True
             self._stop_workers()
+            self._cycle.close()  # connections are refused from now on, and a successor can bind
 
     def _stop_workers(self) -> None:
         """Gracefully: sessions run to their end."""

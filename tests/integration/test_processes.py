@@ -137,6 +137,30 @@ def test_quit_lets_sessions_end(site: Site, auth: AuthServer, port: int) -> None
     ]
 
 
+def test_quit_leaves_the_addresses_to_a_successor(site: Site, auth: AuthServer, port: int) -> None:
+    path = site.directory / "imap.sock"
+    site.configure(imap(auth, port, f"listen unix:{path};"))
+    site.start()
+    (worker,) = site.wait_workers(1)
+    with Session(port) as session:
+        site.signal("quit")
+        site.wait_log(f"{worker}#0: gracefully shutting down")
+        wait_for("refusal", lambda: refuses(port))
+        assert not path.exists()
+        successor = site.start()
+        with Session(port) as other:
+            other.exchange()
+        session.exchange("still here")
+    assert path.exists()
+    os.kill(successor.pid, signal.SIGTERM)
+    assert successor.wait(10) == 0
+
+
+def refuses(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex((HOST, port)) != 0
+
+
 def test_stop_while_shutting_down(site: Site, auth: AuthServer, port: int) -> None:
     site.configure(imap(auth, port))
     child = site.start()
