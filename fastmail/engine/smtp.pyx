@@ -152,16 +152,10 @@ cdef Action smtp_rcpt(Login *l) noexcept nogil:
 
 
 cdef void note_rejected(Login *l, const char *text, Span seen) noexcept nogil:
-    """Line ends are shown as ``_``; from an AUTH on nothing is, it may carry a password."""
+    """Line ends are shown as ``_``."""
     cdef Buffer shown
     cdef uint32_t i
-    cdef bint fresh = True      # at the beginning of a line
     memset(&shown, 0, sizeof(shown))
-    for i in range(seen.size):
-        if fresh and seen.size - i >= 4 and strncasecmp(seen.data + i, b"AUTH", 4) == 0:
-            seen.size = i + 4
-            break
-        fresh = seen.data[i] == 10
     put_span(&shown, seen)
     for i in range(shown.end):
         if shown.data[i] == 13 or shown.data[i] == 10:
@@ -172,7 +166,14 @@ cdef void note_rejected(Login *l, const char *text, Span seen) noexcept nogil:
 
 
 cdef void smtp_early_talker(Login *l) noexcept nogil:
-    note_rejected(l, b"client was rejected before greeting: ", buffer_span(&l.input))
+    """From an AUTH on, wherever it stands, nothing is logged: it may carry a password."""
+    cdef Span seen = buffer_span(&l.input)
+    cdef size_t i
+    for i in range(seen.size):
+        if seen.size - i >= 4 and strncasecmp(seen.data + i, b"AUTH", 4) == 0:
+            seen.size = i + 4
+            break
+    note_rejected(l, b"client was rejected before greeting: ", seen)
     puts(&l.output, b"503 5.5.0 Improper use of SMTP command pipelining\r\n")
 
 

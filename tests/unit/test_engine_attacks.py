@@ -27,3 +27,14 @@ def test_a40_no_password_in_the_log_that_is_sent_in_vain(protocol: str, said: by
         client.rest()
         rig.quiet()
         assert not any(word in line for line in rig.log() for word in ("correct", "Y29ycmVjdC"))
+
+
+@pytest.mark.parametrize("said", [b"AUTH PLAIN ", b"EHLO x\r\n auth plain ", b"EHLO x\r\n\xffAUTH LOGIN\r\n"])
+def test_a40_no_password_in_the_log_of_an_early_talker(said: bytes) -> None:
+    with Rig(protocol="smtp", smtp_greeting_delay=60_000) as rig:
+        client = rig.connect()
+        client.send(said + base64.b64encode(SECRET) + b"\r\n")
+        client.rest()
+        rig.quiet()
+        assert len(rig.log()) == 1
+        assert "Y29ycmVjdC" not in rig.log()[0]
