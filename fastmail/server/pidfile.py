@@ -34,8 +34,12 @@ def write(path: str, text: str) -> None:
 
 
 def remove(path: str, log: Log) -> None:
+    """Remove our file. One that a successor has written its own process id to is left alone."""
     try:
-        os.unlink(path)
+        with open(path, "rb") as file:
+            text = file.read(_MAX_TEXT).strip()
+        if not text.isdigit() or int(text) == os.getpid():
+            os.unlink(path)
     except OSError as error:
         log.alert(f'unlink() "{path}" failed', error)
 
