@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fastmail.config import ConfigError, Configuration, Defaults
-from fastmail.logs import Log, bootstrap, say
+from fastmail.logs import STDERR_FD, Log, bootstrap, say, write
 from fastmail.server import built_by, pidfile, product
 
 if TYPE_CHECKING:
@@ -174,10 +174,18 @@ def _test(options: Options, log: Log, flags: set[str]) -> int:
     if "q" not in flags:
         say(options.identity, f"configuration file {path} test is successful")
     if "T" in flags:
-        for name, content in configuration.files:
-            sys.stdout.buffer.write(b"# configuration file " + os.fsencode(name) + b":\n" + content + b"\n")
-        sys.stdout.buffer.flush()
+        try:
+            _dump(configuration)
+        except OSError as error:
+            log.emerg("write() to standard output failed", error)
+            return 1
     return 0
+
+
+def _dump(configuration: Configuration) -> None:
+    with open(1, "wb", closefd=False) as output:
+        for name, content in configuration.files:
+            output.write(b"# configuration file " + os.fsencode(name) + b":\n" + content + b"\n")
 
 
 def _print_about(identity: str, flags: set[str]) -> None:
@@ -194,4 +202,4 @@ def _print_about(identity: str, flags: set[str]) -> None:
             f" --error-log-path={defaults.error_log} --pid-path={defaults.pid}"
             f" --lock-path={defaults.lock_file} --user={defaults.user} --with-mail",
         ]
-    sys.stderr.write("\n".join(lines) + "\n")
+    write(STDERR_FD, ("\n".join(lines) + "\n").encode())

@@ -44,8 +44,8 @@ def format_line(level: int, message: str) -> bytes:
     return line[: MAX_LINE - 1] + b"\n"
 
 
-def _write(fd: int, line: bytes) -> None:
-    # A full disk or a closed terminal must not stop a mail proxy, and there is nowhere left to say it.
+def write(fd: int, line: bytes) -> None:
+    """A full disk or a closed terminal must not stop a mail proxy, and there is nowhere left to say it."""
     with contextlib.suppress(OSError):
         os.write(fd, line)
 
@@ -138,7 +138,7 @@ class Log:
         seen = False
         for fd, threshold in self._targets:
             if level <= threshold:
-                _write(fd, line)
+                write(fd, line)
                 seen = seen or fd == STDERR_FD
         if self.console is not None and level <= WARN and not seen:
             say(self.console, f"[{LEVELS[level]}] {text}")
@@ -158,6 +158,13 @@ class Log:
     def notice(self, message: str) -> None:
         self.log(NOTICE, message)
 
+    def close(self) -> None:
+        """Close the files of a bootstrap() log, which nobody else has; stderr stays."""
+        for fd, _ in self._targets:
+            if fd != STDERR_FD:
+                os.close(fd)
+        self._targets = []
+
     def redirect_stderr(self) -> None:
         """What still writes to stderr (the interpreter, a library) goes to the first log file from now on."""
         descriptors = [fd for fd, _ in self._targets]
@@ -167,7 +174,7 @@ class Log:
 
 def say(program: str, message: str) -> None:
     """One line for the person at the terminal, on stderr: ``fastmail: MESSAGE``."""
-    _write(STDERR_FD, f"{program}: {message}\n".encode(errors="surrogateescape"))
+    write(STDERR_FD, f"{program}: {message}\n".encode(errors="surrogateescape"))
 
 
 def bootstrap(path: str, program: str) -> Log:

@@ -25,6 +25,7 @@ def start(options: Options, bootstrap: Log, command: str) -> int:
         bootstrap.emerg(str(error))
         return 1
     cycle.log.console = bootstrap.console
+    bootstrap.close()
     main = cycle.configuration.main
     try:
         cycle.bind()

@@ -1,12 +1,15 @@
 """The command line (reference 11.1): what is printed where, and the exit code."""
 
+import contextlib
 import os
 import re
+import signal
 import socket
+import subprocess
 
 import pytest
 from support.ports import HOST
-from support.processes import Site
+from support.processes import Site, wait_for
 
 NAMES = ("fastmail", "nginx")
 
@@ -173,6 +176,17 @@ def test_dump(site: Site) -> None:
     )
 
 
+def test_dump_that_cannot_be_written(site: Site) -> None:
+    with open("/dev/full", "wb") as full:
+        result = subprocess.run(
+            site.command("-Tq"), stdout=full, stderr=subprocess.PIPE, encoding="utf-8", timeout=30
+        )
+    assert result.returncode == 1
+    assert result.stderr == (
+        "fastmail: [emerg] write() to standard output failed (28: No space left on device)\n"
+    )
+
+
 def test_warnings_are_shown_and_logged(site: Site) -> None:
     site.configure(main="load_module modules/x.so;")
     result = site.run("-tq")
@@ -281,6 +295,26 @@ def test_long_options_override_the_configuration(site: Site) -> None:
     assert site.run("-s", "stop", *own).returncode == 0
     site.wait_log(rf"{master}#0: exit$")
     assert not site.pid_file.exists()
+
+
+def test_interrupted_while_starting(site: Site) -> None:
+    """Ctrl-C ends us as any program, without a word: here while a pipe is read that nobody writes to."""
+    fifo = site.directory / "fifo"
+    os.mkfifo(fifo)
+    site.configure(main=f"include {fifo};")
+    with subprocess.Popen(site.command("-t"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        writers: list[int] = []
+
+        def opened() -> bool:
+            with contextlib.suppress(OSError):  # nobody reads yet
+                writers.append(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
+            return bool(writers)
+
+        wait_for("the reading of the pipe", opened)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=30)
+        os.close(writers[0])
+    assert (process.returncode, output) == (-signal.SIGINT, b"")
 
 
 def test_start_with_an_address_in_use(site: Site) -> None:

@@ -109,6 +109,23 @@ def test_session_that_is_there_when_a_daemon_starts_is_served(
         session.exchange()
 
 
+def test_daemon_started_without_standard_descriptors(site: Site, auth: AuthServer, port: int) -> None:
+    site.configure(imap(auth, port))
+    site.start_daemon(closed=True)
+    with Session(port) as session:
+        session.exchange()
+        site.wait_log("client logged in")
+
+
+def test_log_of_the_start_is_let_go(site: Site) -> None:
+    site.configure()
+    child = site.start()
+    site.wait_workers(1)
+    opened = {os.readlink(f"/proc/{child.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{child.pid}/fd")}
+    assert str(site.log_file) in opened
+    assert str(site.bootstrap_log) not in opened
+
+
 def test_stale_pid_file_is_overwritten(site: Site) -> None:
     site.configure()
     site.pid_file.write_text("4194304999\n")
@@ -140,7 +157,7 @@ def test_quit_lets_sessions_end(site: Site, auth: AuthServer, port: int) -> None
 def test_quit_leaves_the_addresses_to_a_successor(site: Site, auth: AuthServer, port: int) -> None:
     path = site.directory / "imap.sock"
     site.configure(imap(auth, port, f"listen unix:{path};"))
-    site.start()
+    first = site.start()
     (worker,) = site.wait_workers(1)
     with Session(port) as session:
         site.signal("quit")
@@ -151,7 +168,9 @@ def test_quit_leaves_the_addresses_to_a_successor(site: Site, auth: AuthServer, 
         with Session(port) as other:
             other.exchange()
         session.exchange("still here")
+    assert first.wait(10) == 0
     assert path.exists()
+    assert site.pid == successor.pid
     os.kill(successor.pid, signal.SIGTERM)
     assert successor.wait(10) == 0
 

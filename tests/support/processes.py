@@ -87,10 +87,13 @@ class Site:
         launcher.write_text(_LAUNCHER.format(root=str(ROOT), patch=patch))
         return [sys.executable, str(launcher), *own, *arguments]
 
-    def run(self, *arguments: str, name: str = "fastmail") -> "subprocess.CompletedProcess[str]":
-        """Run a command to its end; its output is bytes as Latin-1."""
+    def run(
+        self, *arguments: str, name: str = "fastmail", closed: bool = False
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run a command to its end; its output is bytes as Latin-1. ``closed``: without descriptors 0 to 2."""
+        without = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh"] if closed else []
         return subprocess.run(
-            self.command(*arguments, name=name), env=self._environment({}), cwd=self.directory,
+            [*without, *self.command(*arguments, name=name)], env=self._environment({}), cwd=self.directory,
             stdin=subprocess.DEVNULL, capture_output=True, encoding="latin-1", timeout=30,
         )  # fmt: skip
 
@@ -121,9 +124,9 @@ class Site:
         assert child.poll() is None, self.output() + "".join(self.log(since))
         return child
 
-    def start_daemon(self, *arguments: str) -> int:
+    def start_daemon(self, *arguments: str, closed: bool = False) -> int:
         """Start in the background; returns the master's pid."""
-        result = self.run(*arguments)
+        result = self.run(*arguments, closed=closed)
         assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
         wait_for("pid file", lambda: self._pid_in_file() is not None)
         self._masters.add(self.pid)
