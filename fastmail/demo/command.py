@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Coroutine, Mapping, Sequence
@@ -22,7 +23,7 @@ def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     try:
         return asyncio.run(_demo(options.check, options.ports))
-    except (CannotStart, Surprise) as error:
+    except (CannotStart, Surprise, OSError) as error:
         print(f"fastmail demo: {error}", file=sys.stderr)
         return 1
 
@@ -108,4 +109,7 @@ async def _show(ports: Mapping[str, int], check: bool, stop: asyncio.Event) -> N
 
 
 def _say(line: str) -> None:
-    print(line, flush=True)
+    try:
+        os.write(1, line.encode() + b"\n")  # print() would try what could not be written again at the end
+    except OSError as error:
+        raise CannotStart(f"cannot write to standard output: {error.strerror}") from None

@@ -264,3 +264,15 @@ def test_demo_names_the_port_that_is_in_use(tmp_path: Path) -> None:
         f"fastmail demo: cannot listen on 127.0.0.1:{port} for imap: Address already in use"
     )
     assert errors.count("\n") == 1
+
+
+def test_demo_says_that_it_cannot_print(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "fastmail", "demo", "--check", "--ports", "0,0,0"]
+    environment = dict(os.environ, TMPDIR=str(tmp_path))
+    with open("/dev/full", "wb") as full:
+        result = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, env=environment
+        )
+    assert result.returncode == 1
+    assert result.stderr == "fastmail demo: cannot write to standard output: No space left on device\n"
+    assert os.listdir(tmp_path) == []
