@@ -127,7 +127,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(identity: str, arguments: Arguments, command: str) -> int:
-    from fastmail.server.cycle import Options  # a wrong option or -v need not load the engine
+    from fastmail.server.cycle import Options, refuse  # a wrong option or -v need not load the engine
 
     defaults = Defaults.of(identity)
     values = arguments.values
@@ -147,7 +147,7 @@ def _run(identity: str, arguments: Arguments, command: str) -> int:
         try:
             pid_path = options.pid_path(options.load())
         except ConfigError as error:
-            log.emerg(str(error))
+            refuse(error, log)
             return 1
         return 0 if pidfile.send(pid_path, values["s"], log) else 1
 

@@ -18,4 +18,6 @@ def built_by() -> str:
 
 
 class StartFailed(Exception):
-    """A configuration cannot be put in force; str() is the message for the log, at level emerg."""
+    """A configuration cannot be put in force; str() is the message for the log."""
+
+    level = "emerg"

@@ -9,7 +9,7 @@ import resource
 from dataclasses import dataclass, replace
 
 from fastmail import config
-from fastmail.config import LEVELS, Configuration, Defaults, ErrorLog, ServerConfiguration
+from fastmail.config import LEVELS, ConfigError, Configuration, Defaults, ErrorLog, ServerConfiguration
 from fastmail.logs import ERROR, Log, LogFiles, describe
 from fastmail.server import StartFailed, pidfile
 from fastmail.server.engine import make_server
@@ -93,8 +93,9 @@ class Cycle:
 
     def warn_limits(self) -> None:
         """A warning if workers cannot have as many connections as they are to serve."""
-        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        limit = min(limit, self.configuration.main["worker_rlimit_nofile"] or limit)
+        limit = self.configuration.main["worker_rlimit_nofile"]
+        if limit is None:
+            limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         connections = self.configuration.events["worker_connections"]
         if connections > limit != resource.RLIM_INFINITY:
             self.log.warn(f"{connections} worker_connections exceed open file resource limit: {limit}")
@@ -136,6 +137,11 @@ class Cycle:
             return logs
         level = max((log.level for log in logs), default=ERROR)
         return [ErrorLog(path if path == "stderr" else self.options.prefixed(path), level)]
+
+
+def refuse(error: ConfigError | StartFailed, log: Log) -> None:
+    """Write why a configuration cannot be put in force."""
+    log.log(LEVELS.index(error.level), str(error))
 
 
 def report(configuration: Configuration, log: Log) -> None:

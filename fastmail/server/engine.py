@@ -13,6 +13,9 @@ from fastmail.server.sockets import key
 if TYPE_CHECKING:
     from fastmail.server.cycle import Cycle
 
+MAX_CONNECTIONS = 2**24
+"""More than a process can have descriptors; nginx would run out of memory, the engine out of digits."""
+
 POP3_CLIENT_BUFFER = 128  # bytes; nginx has no directive for it
 
 
@@ -74,7 +77,7 @@ def make_engine(cycle: Cycle, counter: mmap.mmap, *, exclusive: bool) -> _speedu
     events = cycle.configuration.events
     return _speedups.Engine(
         listeners,
-        worker_connections=events["worker_connections"],
+        worker_connections=min(events["worker_connections"], MAX_CONNECTIONS),
         multi_accept=events["multi_accept"],
         exclusive=exclusive,
         connection_counter=counter,

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from fastmail.config import ConfigError
 from fastmail.logs import Log
 from fastmail.server import StartFailed, pidfile, worker
-from fastmail.server.cycle import Cycle
+from fastmail.server.cycle import Cycle, refuse
 from fastmail.server.title import set_title
 
 _ACTIONS = {
@@ -36,6 +36,7 @@ _PR_SET_DUMPABLE = 4  # <sys/prctl.h>
 
 FIRST_PATIENCE = 0.05  # seconds until TERM is sent again; doubled each time
 KILL_PATIENCE = 1.0  # once it has grown beyond this, workers are killed
+MAX_WORKERS = 1024  # as nginx; a typing error in worker_processes must not take the machine down
 RESPAWN_PAUSE = 1.0  # least seconds from one start in a worker's place to the next
 
 
@@ -161,7 +162,7 @@ class Master:
                 cycle.abandon(old)
                 raise
         except (ConfigError, StartFailed) as error:
-            old.log.emerg(str(error))
+            refuse(error, old.log)
             return
         self._cycle = cycle
         cycle.replace(old)
@@ -190,7 +191,10 @@ class Master:
     # Workers
 
     def _start_workers(self) -> None:
-        for _ in range(self._cycle.workers):
+        wanted = self._cycle.workers
+        if wanted > MAX_WORKERS:
+            self._log.alert(f"no more than {MAX_WORKERS} processes can be spawned")
+        for _ in range(min(wanted, MAX_WORKERS)):
             self._start_worker()
 
     def _start_worker(self) -> None:

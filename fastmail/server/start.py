@@ -10,7 +10,7 @@ from collections.abc import Callable
 from fastmail.config import ConfigError, Configuration
 from fastmail.logs import Log
 from fastmail.server import StartFailed, built_by, master, pidfile, product, worker
-from fastmail.server.cycle import Cycle, Options, report
+from fastmail.server.cycle import Cycle, Options, refuse, report
 from fastmail.server.title import prepare
 
 
@@ -22,7 +22,7 @@ def start(options: Options, bootstrap: Log, command: str) -> int:
     try:
         cycle = Cycle.read(options, bootstrap)
     except (ConfigError, StartFailed) as error:
-        bootstrap.emerg(str(error))
+        refuse(error, bootstrap)
         return 1
     cycle.log.console = bootstrap.console
     bootstrap.close()
@@ -35,7 +35,7 @@ def start(options: Options, bootstrap: Log, command: str) -> int:
         master.block_signals()
         pidfile.write(cycle.pid_path, f"{os.getpid()}\n")
     except StartFailed as error:
-        cycle.log.emerg(str(error))
+        refuse(error, cycle.log)
         return 1
     except OSError as error:
         cycle.log.emerg("fork() failed", error)
@@ -59,14 +59,14 @@ def check(options: Options, bootstrap: Log, parsed: Callable[[Configuration], No
         parsed(configuration)
         cycle = Cycle(options, configuration)
     except (ConfigError, StartFailed) as error:
-        bootstrap.emerg(str(error))
+        refuse(error, bootstrap)
         return None
     cycle.log.console = bootstrap.console
     try:
         pidfile.write(cycle.pid_path, "")
         cycle.bind(testing=True)
     except StartFailed as error:
-        cycle.log.emerg(str(error))
+        refuse(error, cycle.log)
         return None
     cycle.warn_limits()
     cycle.close()

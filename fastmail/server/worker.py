@@ -15,6 +15,7 @@ import resource
 import signal
 import threading
 from collections.abc import Callable
+from errno import EPERM
 from typing import Any
 
 import uvloop
@@ -214,8 +215,9 @@ def _limit_files(cycle: Cycle) -> None:
         return
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
-    except (OSError, ValueError) as error:
-        cycle.log.alert(f"setrlimit(RLIMIT_NOFILE, {files}) failed: {error}")
+    except (OSError, ValueError):  # Python puts EPERM as a ValueError, with a text of its own
+        refused = OSError(EPERM, os.strerror(EPERM))
+        cycle.log.alert(f"setrlimit(RLIMIT_NOFILE, {files}) failed", refused)
 
 
 def run(cycle: Cycle, counter: mmap.mmap, *, single: bool = False) -> int:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -141,6 +142,25 @@ def test_number_beyond_the_engine(site: Site) -> None:
     result = site.run("-t")
     assert result.returncode == 1
     assert re.search(rf"^fastmail: \[emerg\] .* in server in {site.configuration}:\d+$", result.stderr, re.M)
+
+
+def test_connections_are_held_against_the_limit_that_workers_set(site: Site) -> None:
+    own, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    site.configure(main=f"worker_rlimit_nofile {own + 2};", connections=own + 2)
+    assert site.run("-tq").stderr == ""
+    site.configure(main=f"worker_rlimit_nofile {own + 2};", connections=own + 3)
+    assert site.run("-tq").stderr == (
+        f"fastmail: [warn] {own + 3} worker_connections exceed open file resource limit: {own + 2}\n"
+    )
+
+
+def test_directory_instead_of_a_file(site: Site) -> None:
+    site.configure(main=f"include {site.directory};")
+    result = site.run("-tq")
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[0] == (
+        f'fastmail: [crit] pread() "{site.directory}" failed (21: Is a directory)'
+    )
 
 
 def test_address_in_use_does_not_fail_the_test(site: Site) -> None:

@@ -489,6 +489,32 @@ def test_open_files_of_workers(site: Site) -> None:
     assert "[warn] 2000 worker_connections exceed open file resource limit: 1234" in site.messages()
 
 
+def test_worker_that_may_not_have_so_many_files_works_without(
+    site: Site, auth: AuthServer, port: int
+) -> None:
+    files = 2**40  # beyond what the kernel gives to anybody
+    site.configure(imap(auth, port), main=f"worker_rlimit_nofile {files};")
+    site.start()
+    with Session(port) as session:
+        session.exchange()
+    refused = f"[alert] setrlimit(RLIMIT_NOFILE, {files}) failed (1: Operation not permitted)"
+    assert refused in site.messages()
+
+
+def test_absurd_number_of_connections(site: Site, auth: AuthServer, port: int) -> None:
+    site.configure(imap(auth, port), connections=2**32 + 1)
+    site.start()
+    with Session(port) as session:
+        session.exchange()
+
+
+def test_absurd_number_of_workers(site: Site) -> None:
+    site.configure(workers=3)
+    site.start(patch="from fastmail.server import master; master.MAX_WORKERS = 2")
+    site.wait_workers(2)
+    assert "[alert] no more than 2 processes can be spawned" in site.messages()
+
+
 # Listening sockets
 
 

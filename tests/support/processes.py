@@ -90,7 +90,7 @@ class Site:
     def run(
         self, *arguments: str, name: str = "fastmail", closed: bool = False
     ) -> "subprocess.CompletedProcess[str]":
-        """Run a command to its end; its output is bytes as Latin-1. ``closed``: without descriptors 0 to 2."""
+        """Run a command to its end; its output is bytes as Latin-1. ``closed``: descriptors 0 to 2 are."""
         without = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh"] if closed else []
         return subprocess.run(
             [*without, *self.command(*arguments, name=name)], env=self._environment({}), cwd=self.directory,
