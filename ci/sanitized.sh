@@ -1,0 +1,63 @@
+# Sourced by scripts beside it, in the tree's top directory: builds the engine with AddressSanitizer and
+# UndefinedBehaviorSanitizer in a copy of the tree, .cache/sanitize, so that the usual build stays as it is;
+# goes there, and leaves the environment in which "$site/python" runs it and reports to $reports.
+top=$PWD
+copy=$top/.cache/sanitize
+[[ -x .venv/bin/python ]] || ci/setup test || exit 1
+
+# Files keep their times, so that only what has changed is compiled again.
+copy_tree() {
+    mkdir -p "$copy" &&
+        find "$copy" -type f ! -path "$copy/build/*" ! -name '_speedups*.c' ! -name '*.so' -delete &&
+        git ls-files -z --cached --others --exclude-standard |
+        while IFS= read -r -d '' file; do
+            if [[ -e $file ]]; then printf '%s\0' "$file"; fi
+        done | xargs -0 cp --parents --preserve=mode,timestamps -t "$copy"
+}
+build() {
+    cd "$copy" && FASTMAIL_SANITIZE=1 FASTMAIL_WERROR=1 "$top/.venv/bin/python" setup.py -q build_ext --inplace
+}
+step "Copying the tree" copy_tree || exit 1
+(step "Building with sanitizers" build) || exit 1
+
+cd "$copy"
+reports=$copy/reports
+rm -rf "$reports"
+install -d -m 1777 "$reports" # workers that run as another user report too
+# AddressSanitizer has to be loaded before Python, but not into the other programs that the tests start
+# (curl hangs with it): each Python drops LD_PRELOAD, and starts others like itself through this wrapper.
+site=$copy/build/site
+mkdir -p "$site"
+asan=$(gcc -print-file-name=libasan.so)
+cat >"$site/python" <<WRAPPER
+#!/bin/sh
+LD_PRELOAD=$asan exec "$top/.venv/bin/python" "\$@"
+WRAPPER
+chmod +x "$site/python"
+cat >"$site/sitecustomize.py" <<SITE
+import os
+import sys
+
+os.environ.pop("LD_PRELOAD", None)
+sys.executable = "$site/python"
+SITE
+# Python's own allocator would hide overruns and uses after free. A leak is found when a process ends, too
+# late for its exit status to be understood: the reports decide.
+export PYTHONMALLOC=malloc
+export PYTHONPATH=$site:$copy
+export ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1:log_path=$reports/report
+export LSAN_OPTIONS=exitcode=0
+export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1:log_path=$reports/report
+
+# Prints what the sanitizers have reported; fails if there is anything.
+reported() {
+    local status=0 report
+    for report in "$reports"/report.*; do
+        if [[ -e $report ]]; then
+            status=1
+            echo "--- ${report##*/}"
+            head -c 20000 "$report"
+        fi
+    done
+    return "$status"
+}
