@@ -97,12 +97,11 @@ def load(
     globals_text: str = "",
     identity: str = "fastmail",
     defaults: Defaults | None = None,
-    check_events: bool = True,
 ) -> Configuration:
     """Read the file at ``path`` (relative to ``prefix``) after the directives of ``-g``.
 
     Raises ConfigError with nginx's text for the first thing that is wrong. Host names are resolved,
-    which may block. ``check_events`` False lets ``events {}`` be missing.
+    which may block.
     """
     prefix = prefix if prefix.endswith("/") else prefix + "/"
     path = path if path.startswith("/") else prefix + path
@@ -116,7 +115,7 @@ def load(
     if globals_text:
         parser.parse_text(globals_text)
     parser.parse_file(path)
-    if check_events and "events" not in parser.main.blocks:
+    if "events" not in parser.main.blocks:
         raise ConfigError('no "events" section in configuration')
     configuration = Configuration(path, parser)
     _check_connections(configuration)

@@ -454,8 +454,8 @@ def test_resolving_the_user(tmp_path: Path) -> None:
         resolve_user("root", "no-such-group")
 
 
-def test_events_may_be_left_out_when_asked(tmp_path: Path) -> None:
-    assert read(tmp_path, "", check_events=False).servers == []
+def test_mail_may_be_empty_or_missing(tmp_path: Path) -> None:
+    assert read(tmp_path, "events {}").servers == []
     assert read(tmp_path, "events {} mail {}").servers == []
 
 
