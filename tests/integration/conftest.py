@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 from support.authserver import AuthServer, Request, answer
 from support.listener import Moves
+from support.ports import reserve
 from support.processes import Echo, Site
 
 
@@ -14,6 +15,12 @@ def site() -> Iterator[Site]:
     site = Site()
     yield site
     site.close()
+
+
+@pytest.fixture
+def port() -> int:
+    """A port that nothing listens on."""
+    return reserve()
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """``auth_http https://`` in real workers, with ``user nobody``."""
 
 import http.server
-import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,9 +8,7 @@ from pathlib import Path
 import pytest
 from support.certificate import Certificate
 from support.ports import HOST, reserve
-from support.processes import Echo, Session, Site
-
-USER = "user nobody nogroup;" if os.getuid() == 0 else ""
+from support.processes import USER, Echo, Session, Site
 
 
 class Handler(http.server.BaseHTTPRequestHandler):

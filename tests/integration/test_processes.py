@@ -5,29 +5,13 @@ import re
 import resource
 import signal
 import socket
-import stat
 import time
 from pathlib import Path
 
 import pytest
 from support.authserver import AuthServer, answer
-from support.ports import HOST, reserve
-from support.processes import NOBODY, Session, Site, alive, blocked, title, wait_for
-
-AS_ROOT = os.getuid() == 0
-USER = "user nobody nogroup;" if AS_ROOT else ""
-
-
-@pytest.fixture
-def port() -> int:
-    return reserve()
-
-
-def imap(auth: AuthServer, port: int, more: str = "") -> str:
-    """A mail block with one server."""
-    return (
-        f"auth_http 127.0.0.1:{auth.port}/auth; server {{ listen 127.0.0.1:{port}; protocol imap; {more} }}"
-    )
+from support.ports import HOST
+from support.processes import AS_ROOT, NOBODY, USER, Session, Site, alive, blocked, imap, title, wait_for
 
 
 def without_pids(messages: list[str]) -> list[str]:
@@ -299,59 +283,6 @@ def test_signals_meant_for_the_master_do_not_hurt_a_worker(site: Site, auth: Aut
     assert site.workers() == [worker]
 
 
-# Logs
-
-
-@pytest.mark.parametrize("main", ["", USER])
-def test_reopening_logs(site: Site, auth: AuthServer, port: int, main: str) -> None:
-    site.configure(imap(auth, port), main=main)
-    master = site.start_daemon()
-    (worker,) = site.wait_workers(1)
-    moved = site.directory / "error.log.1"
-    site.log_file.rename(moved)
-    site.signal("reopen")
-    wait_for("the worker's new file", lambda: os.readlink(f"/proc/{worker}/fd/2") == str(site.log_file))
-    with Session(port):
-        site.wait_log(f" {worker}#0: .* client logged in")
-    old = moved.read_text()
-    assert f"{master}#0: signal 10 (SIGUSR1) received from " in old
-    assert "client logged in" not in old
-    assert f"{worker}#0: reopening logs" in old
-    if main:
-        assert site.log_file.stat().st_uid == NOBODY
-
-
-@pytest.mark.skipif(not AS_ROOT, reason="only root can become another user")
-def test_worker_that_cannot_reopen_keeps_its_file(site: Site, auth: AuthServer, port: int) -> None:
-    logs = site.directory / "logs"
-    logs.mkdir(mode=0o700)
-    site.log_file = logs / "error.log"
-    site.configure(imap(auth, port), main=USER, log="logs/error.log info")
-    site.start_daemon()
-    (worker,) = site.wait_workers(1)
-    site.signal("reopen")
-    site.wait_log(rf'\[emerg\] {worker}#0: open\(\) "{site.log_file}" failed \(13: Permission denied\)')
-    with Session(port):
-        site.wait_log(f" {worker}#0: .* client logged in")
-
-
-def test_a_server_s_own_log(site: Site, auth: AuthServer, port: int) -> None:
-    site.configure(imap(auth, port, "error_log mail.log info;"))
-    site.start()
-    with Session(port):
-        own = site.directory / "mail.log"
-        wait_for("the line", lambda: "client logged in" in own.read_text())
-    assert "client logged in" not in "\n".join(site.log())
-
-
-def test_error_log_option_takes_the_sessions_too(site: Site, auth: AuthServer, port: int) -> None:
-    site.configure(imap(auth, port), log="nginx.log info")
-    site.start("--error-log", "error.log")
-    with Session(port):
-        site.wait_log("client logged in")
-    assert not (site.directory / "nginx.log").exists()
-
-
 # Deaths
 
 
@@ -513,76 +444,3 @@ def test_absurd_number_of_workers(site: Site) -> None:
     site.start(patch="from fastmail.server import master; master.MAX_WORKERS = 2")
     site.wait_workers(2)
     assert "[alert] no more than 2 processes can be spawned" in site.messages()
-
-
-# Listening sockets
-
-
-def test_unix_socket(site: Site, auth: AuthServer) -> None:
-    path = site.directory / "imap.sock"
-    site.configure(
-        f"auth_http 127.0.0.1:{auth.port}; server {{ listen unix:{path}; protocol imap; }}", main=USER
-    )
-    child = site.start()
-    assert stat.S_IMODE(path.stat().st_mode) == 0o666
-    with Session(str(path)) as session:
-        session.exchange()
-        site.wait_log(f"client unix: connected to unix:{path}")
-    os.kill(child.pid, signal.SIGTERM)
-    assert child.wait(10) == 0
-    assert not path.exists()
-
-
-def test_ipv6(site: Site, auth: AuthServer, port: int) -> None:
-    listens = f"listen [::1]:{port}; listen 127.0.0.1:{port};"
-    site.configure(f"auth_http 127.0.0.1:{auth.port}; server {{ {listens} protocol imap; }}")
-    site.start()
-    with socket.create_connection(("::1", port), 5) as client:
-        assert client.recv(100) == b"* OK IMAP4 ready\r\n"
-        site.wait_log(rf"client \[::1\]:\d+ connected to \[::1\]:{port}$")
-
-
-def test_wildcard_and_a_single_address_of_one_port(site: Site, auth: AuthServer, port: int) -> None:
-    wildcard = f"server {{ listen {port}; protocol imap; imap_capabilities WILD; }}"
-    single = f"server {{ listen 127.0.0.2:{port} bind; protocol imap; imap_capabilities SINGLE; }}"
-    site.configure(f"auth_http 127.0.0.1:{auth.port}; {wildcard} {single}")
-    site.start()
-    for address, word in ((HOST, b" WILD"), ("127.0.0.2", b" SINGLE")):
-        with socket.create_connection((address, port), 5) as client, client.makefile("rb") as lines:
-            lines.readline()
-            client.sendall(b"a CAPABILITY\r\n")
-            assert word in lines.readline()
-    # nobody else gets in beside us
-    with socket.socket() as other, pytest.raises(OSError, match="Address already in use"):
-        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        other.bind(("127.0.0.3", port))
-
-
-@pytest.mark.parametrize("scheme", ["aiohttp", "engine"])
-def test_both_transports_send_the_same_request(site: Site, auth: AuthServer, port: int, scheme: str) -> None:
-    site.configure(imap(auth, port, f'auth_http_transport {scheme}; auth_http_header X-Key "se cret";'))
-    site.start()
-    with Session(port) as session:
-        session.exchange()
-    (request,) = auth.requests
-    assert request.raw == (
-        b"GET /auth HTTP/1.0\r\nHost: 127.0.0.1\r\nAuth-Method: plain\r\n"
-        b"Auth-User: user\r\nAuth-Pass: secret\r\nAuth-Protocol: imap\r\nAuth-Login-Attempt: 1\r\n"
-        b"Client-IP: 127.0.0.1\r\nX-Key: se cret\r\n\r\n"
-    )
-
-
-def test_refused_auth_server_reads_alike_on_both_transports(site: Site, port: int) -> None:
-    other, dead = reserve(), reserve()
-    site.configure(
-        f"auth_http 127.0.0.1:{dead}; server {{ listen 127.0.0.1:{port}; protocol imap; }}"
-        f"server {{ listen 127.0.0.1:{other}; protocol imap; auth_http_transport aiohttp; }}"
-    )
-    site.start()
-    for listen in (port, other):
-        with pytest.raises(AssertionError, match=r"BAD internal server error"):
-            Session(listen)
-        site.wait_log(
-            r"\[error\] \S+ \*\d+ recv\(\) failed \(111: Connection refused\) while in http auth state, "
-            rf'client: 127.0.0.1, server: 127.0.0.1:{listen}, login: "user"$'
-        )

@@ -14,11 +14,15 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from support.authserver import AuthServer
 from support.listener import PATIENCE, Connection, Listener
 from support.ports import HOST
 
 ROOT = Path(__file__).parents[2]
 NOBODY = 65534
+AS_ROOT = os.getuid() == 0
+USER = "user nobody nogroup;" if AS_ROOT else ""
+"""A line of the configuration: workers without privileges, where that can be."""
 
 _LAUNCHER = """\
 import sys
@@ -48,6 +52,13 @@ def alive(pid: int) -> bool:
 def title(pid: int) -> str:
     """What ``ps`` shows."""
     return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode()
+
+
+def imap(auth: AuthServer, port: int, more: str = "") -> str:
+    """A mail block with one server."""
+    return (
+        f"auth_http 127.0.0.1:{auth.port}/auth; server {{ listen 127.0.0.1:{port}; protocol imap; {more} }}"
+    )
 
 
 class Site:

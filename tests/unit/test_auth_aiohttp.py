@@ -1,162 +1,18 @@
 """fastmail.auth against real servers: what reaches the wire, and what the engine is told."""
 
 import asyncio
-import os
 import socket
-import ssl
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.certificate import Certificate
+from support.aiohttp_auth import OK, TIMEOUT, Engine, Serve, Server, answering, ask, at, request, run
 
 from fastmail._speedups import AUTH_CLOSED, AUTH_TIMED_OUT
-from fastmail.auth.client import AuthClient, trust
+from fastmail.auth.client import AuthClient
 from fastmail.auth.connection import MAX_HEADER, header_end
 from fastmail.config import AuthHttp
-
-OK = b"HTTP/1.0 200 OK\r\nAuth-Status: OK\r\nAuth-Server: 127.0.0.1\r\nAuth-Port: 143\r\n\r\n"
-TIMEOUT = 10_000  # ms: long enough that only tests of the timeout meet it
-
-Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
-def request(*lines: bytes, target: bytes = b"/auth", version: bytes = b"1.0") -> bytes:
-    """A request as the engine makes it."""
-    head = [b"GET " + target + b" HTTP/" + version, b"Host: 127.0.0.1", b"Auth-Method: plain"]
-    return b"\r\n".join([*head, *lines, b"", b""])
-
-
-class Engine:
-    """Keeps what it is told, by handle."""
-
-    def __init__(self) -> None:
-        self.told: dict[int, bytes | tuple[int, bytes]] = {}
-        self._waiting: dict[int, asyncio.Future[None]] = {}
-
-    def auth_answered(self, handle: int, header: bytes) -> None:
-        self._tell(handle, header)
-
-    def auth_failed(self, handle: int, reason: int, message: bytes = b"") -> None:
-        self._tell(handle, (reason, message))
-
-    def _tell(self, handle: int, what: bytes | tuple[int, bytes]) -> None:
-        assert handle not in self.told, "told twice"
-        self.told[handle] = what
-        if handle in self._waiting:
-            self._waiting[handle].set_result(None)
-
-    async def outcome(self, handle: int) -> bytes | tuple[int, bytes]:
-        if handle not in self.told:
-            self._waiting[handle] = asyncio.get_running_loop().create_future()
-            await self._waiting[handle]
-        return self.told[handle]
-
-
-class Server:
-    """An auth server that keeps all bytes of all connections; ``serve`` plays one connection."""
-
-    def __init__(self, serve: Serve) -> None:
-        self.requests: list[bytes] = []
-        self.connections = 0
-        self._serve = serve
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    async def start(self, tls: ssl.SSLContext | None = None, path: str | None = None) -> AuthHttp:
-        if path is not None:
-            self._server = await asyncio.start_unix_server(self._run, path)
-            return AuthHttp("unix", "localhost", socket.AF_UNIX, path, "/auth", f"unix:{path}")
-        self._server = await asyncio.start_server(self._run, "127.0.0.1", 0, ssl=tls)
-        port = self._server.sockets[0].getsockname()[1]
-        return at(port, "https" if tls else "http")
-
-    async def read(self, reader: asyncio.StreamReader) -> bytes:
-        try:
-            data = await reader.readuntil(b"\r\n\r\n")
-        except asyncio.IncompleteReadError as error:
-            if error.partial:
-                self.requests.append(error.partial)
-            raise
-        self.requests.append(data)
-        return data
-
-    async def _run(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        self._tasks.add(task := asyncio.current_task())  # type: ignore[arg-type]
-        try:
-            await self._serve(reader, writer)
-        except (OSError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            writer.close()
-            self._tasks.discard(task)
-
-    async def stop(self) -> None:
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-
-def at(port: int, scheme: str = "http", host: str = "127.0.0.1") -> AuthHttp:
-    return AuthHttp(scheme, host, socket.AF_INET, ("127.0.0.1", port), "/auth", f"127.0.0.1:{port}")  # type: ignore[arg-type]
-
-
-def run(test: Callable[[], Awaitable[None]]) -> None:
-    """On the loop that workers use."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(test())  # type: ignore[arg-type]
-
-
-def ask(
-    serve: Callable[[Server], Serve] | bytes,
-    *requests: bytes,
-    timeout: int = TIMEOUT,
-    keepalive: int = 0,
-    path: str | None = None,
-    tls: ssl.SSLContext | None = None,
-    trusted: ssl.SSLContext | None = None,
-) -> tuple[list[bytes | tuple[int, bytes]], Server]:
-    """Put the requests to a server one after another; the outcomes, and the server with its records."""
-    outcomes: list[bytes | tuple[int, bytes]] = []
-    server = Server(lambda reader, writer: play(reader, writer))
-    play = answering(serve)(server) if isinstance(serve, bytes) else serve(server)
-
-    async def test() -> None:
-        auth_http = await server.start(tls, path)
-        engine = Engine()
-        client = AuthClient(engine, auth_http, timeout=timeout, keepalive=keepalive, tls=trusted)
-        for handle, data in enumerate(requests):
-            client.ask(handle, data)
-            outcomes.append(await engine.outcome(handle))
-            await client.settled()
-        await client.close()
-        await server.stop()
-
-    run(test)
-    return outcomes, server
-
-
-def answering(*answers: bytes, close: bool = True) -> Callable[[Server], Serve]:
-    """Each request on a connection gets the next answer; then the server closes, or waits."""
-
-    def bind(server: Server) -> Serve:
-        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            for answer in answers:
-                await server.read(reader)
-                writer.write(answer)
-                await writer.drain()
-            if not close:
-                await reader.read()
-
-        return serve
-
-    return bind
-
 
 # What is sent
 
@@ -428,93 +284,6 @@ def test_a_stopped_client_tells_the_engine_nothing_more() -> None:
         await client.close()
         await server.stop()
         assert engine.told == {}
-
-    run(test)
-
-
-# TLS
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
-    return Certificate(tmp_path_factory.mktemp("tls"))
-
-
-@contextmanager
-def environment(name: str, value: str) -> Iterator[None]:
-    before = os.environ.get(name)
-    os.environ[name] = value
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
-
-
-def test_https_with_a_trusted_certificate(certificate: Certificate) -> None:
-    data = request(b"Auth-User: u")
-    outcomes, server = ask(OK, data, tls=certificate.server_context(), trusted=trust(str(certificate.path)))
-    assert (outcomes, server.requests) == ([OK], [data])
-
-
-def test_https_trusts_what_ssl_cert_file_names(certificate: Certificate) -> None:
-    with environment("SSL_CERT_FILE", str(certificate.path)):
-        trusted = trust()
-    assert ask(OK, request(), tls=certificate.server_context(), trusted=trusted)[0] == [OK]
-
-
-def test_https_refuses_an_unknown_certificate(certificate: Certificate) -> None:
-    (outcome,), server = ask(
-        OK, request(b"Auth-Pass: secret"), tls=certificate.server_context(), trusted=trust()
-    )
-    assert server.requests == []
-    reason, message = outcome
-    assert reason == AUTH_CLOSED
-    assert isinstance(message, bytes)
-    assert message.endswith(b" sent a bad certificate: self-signed certificate")
-
-
-def test_https_refuses_a_certificate_for_another_name(certificate: Certificate) -> None:
-    async def test() -> None:
-        server = Server(lambda reader, writer: answering(OK)(server)(reader, writer))
-        there = await server.start(certificate.server_context())
-        for host, good in (("auth.test", True), ("other.test", False)):
-            engine = Engine()
-            client = AuthClient(
-                engine, at(there.address[1], "https", host), timeout=TIMEOUT, keepalive=0,  # type: ignore[arg-type]
-                tls=trust(str(certificate.path)),
-            )  # fmt: skip
-            client.ask(0, request())
-            outcome = await engine.outcome(0)
-            assert (outcome == OK) is good
-            await client.close()
-        assert len(server.requests) == 1
-        await server.stop()
-
-    run(test)
-
-
-def test_https_to_a_plain_server_fails_in_order(certificate: Certificate) -> None:
-    async def test() -> None:
-        server = Server(lambda reader, writer: garbage(reader, writer))
-
-        async def garbage(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await reader.read(1)
-            writer.write(b"HTTP/1.0 400 Bad Request\r\n\r\n")
-
-        there = await server.start()
-        engine = Engine()
-        client = AuthClient(
-            engine, at(there.address[1], "https"), timeout=TIMEOUT, keepalive=0, tls=trust(),  # type: ignore[arg-type]
-        )  # fmt: skip
-        client.ask(0, request())
-        reason, message = await engine.outcome(0)
-        assert reason == AUTH_CLOSED
-        assert isinstance(message, bytes) and b" failed the TLS handshake: " in message
-        await client.close()
-        await server.stop()
 
     run(test)
 
