@@ -77,9 +77,24 @@ cdef void line_number(Line *line, uint64_t n, int width) noexcept nogil:
 
 
 cdef void line_quoted(Line *line, const char *text, Span value) noexcept nogil:
+    """A peer's words. Control characters are shown as ``\\xHH``: a line end would let a client write log
+    lines of its own, and have others banned by what reads the log."""
+    cdef char escaped[4]
+    cdef size_t i, plain = 0
+    cdef uint8_t c
     line_puts(line, text)
     line_put(line, b'"', 1)
-    line_put(line, value.data, value.size)
+    for i in range(value.size):
+        c = <uint8_t> value.data[i]
+        if c < 32 or c == 127:
+            line_put(line, value.data + plain, i - plain)
+            escaped[0] = 92
+            escaped[1] = 120
+            escaped[2] = HEX[c >> 4]
+            escaped[3] = HEX[c & 15]
+            line_put(line, escaped, 4)
+            plain = i + 1
+    line_put(line, value.data + plain, value.size - plain)
     line_put(line, b'"', 1)
 
 

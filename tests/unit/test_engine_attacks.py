@@ -38,3 +38,15 @@ def test_a40_no_password_in_the_log_of_an_early_talker(said: bytes) -> None:
         rig.quiet()
         assert len(rig.log()) == 1
         assert "Y29ycmVjdC" not in rig.log()[0]
+
+
+def test_a40_a_login_writes_no_log_lines() -> None:
+    """An outside tool that bans addresses must not be told of one that never came here."""
+    user = b'x"\n2026/11/23 00:00:00 [info] 1#0: *1 client login failed: "no", client: 192.0.2.1'
+    with Rig() as rig:
+        _, auth = rig.ask(b"a LOGIN {%d+}\r\n%b\0\x7f secret\r\n" % (len(user) + 2, user))
+        auth.send(b"HTTP/1.0 200 OK\r\nAuth-Status: no\r\n\r\n")
+        rig.quiet()
+        assert len(rig.log()) == 1
+        assert r'login: "x"\x0A2026' in rig.log()[0]
+        assert rig.log()[0].endswith(r'192.0.2.1\x00\x7F"')
