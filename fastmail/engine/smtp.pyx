@@ -227,11 +227,19 @@ cdef UpstreamStep smtp_send_client_hello(Login *l) noexcept nogil:
     return smtp_send(l, SMTP_UP_CLIENT_HELLO, b"sending client HELO/EHLO to upstream")
 
 
+cdef inline bint holds_nul(Span s) noexcept nogil:
+    """NUL separates the fields of PLAIN (RFC 4616): in a login it would begin the password."""
+    return s.size > 0 and memchr(s.data, 0, s.size) != NULL
+
+
 cdef UpstreamStep smtp_send_auth(Login *l) noexcept nogil:
     cdef Buffer plain
     l.action = b"sending AUTH to upstream"
     if not l.password_known:
         note(l, LOG_ERR, b"no password available")
+        return UP_ERROR
+    if holds_nul(buffer_span(&l.login)) or holds_nul(buffer_span(&l.password)):
+        note(l, LOG_ERR, b"login or password contains NUL and cannot be sent")
         return UP_ERROR
     memset(&plain, 0, sizeof(plain))
     put(&plain, b"\0", 1)

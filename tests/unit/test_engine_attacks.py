@@ -50,3 +50,19 @@ def test_a40_a_login_writes_no_log_lines() -> None:
         assert len(rig.log()) == 1
         assert r'login: "x"\x0A2026' in rig.log()[0]
         assert rig.log()[0].endswith(r'192.0.2.1\x00\x7F"')
+
+
+@pytest.mark.parametrize("headers", ["", "Auth-User: a\0b", "Auth-Pass: a\0b"])
+def test_a8_no_nul_in_the_backend_login(headers: str) -> None:
+    """It would divide PLAIN's message anew: part of a login would be taken for the password."""
+    user = b"user" if headers else b"victim\0word"
+    said = b"AUTH LOGIN\r\n" + base64.b64encode(user) + b"\r\n" + base64.b64encode(b"pass") + b"\r\n"
+    with Rig(protocol="smtp", proxy_smtp_auth=True, xclient=False) as rig:
+        _, auth = rig.ask(said)
+        auth.send(rig.accepting(headers))
+        backend = rig.connected()
+        backend.send(b"220 hi\r\n")
+        assert backend.line() == b"HELO mail.test\r\n"
+        backend.send(b"250 hi\r\n")
+        assert backend.rest() == b""
+        assert any("login or password contains NUL and cannot be sent" in line for line in rig.log())
