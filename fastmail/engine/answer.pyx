@@ -44,6 +44,7 @@ cdef struct Answer:
     uint64_t wait               # milliseconds
     # may the connection be used again?
     bint persistent
+    bint spent                  # it cannot, whatever else is said
     int64_t body                # bytes that follow; -1: up to the connection's end
 
 
@@ -171,6 +172,7 @@ cdef AnswerResult answer_header_byte(Answer *a, char c) noexcept nogil:
 
 cdef void answer_header(Answer *a) noexcept nogil:
     """A whole line: spaces around the value do not count, a tab is part of it."""
+    cdef int64_t length
     cdef Field *v = &a.value
     while v.size and a.data.data[v.start] == 32:
         v.start += 1
@@ -183,12 +185,15 @@ cdef void answer_header(Answer *a) noexcept nogil:
     if name.size > 5 and strncasecmp(name.data, b"Auth-", 5) == 0:
         answer_auth_header(a, span_of(name.data + 5, name.size - 5), value)
     elif span_is_word(name, b"Content-Length"):
-        a.body = parse_number(value, <int64_t> 1 << 40)
+        length = parse_number(value, <int64_t> 1 << 40)
+        if a.body >= 0 and a.body != length:
+            a.spent = True
+        a.body = length
     elif span_is_word(name, b"Transfer-Encoding"):
-        a.persistent = False
+        a.spent = True
     elif span_is_word(name, b"Connection"):
         if span_is_word(value, b"close"):
-            a.persistent = False
+            a.spent = True
         elif span_is_word(value, b"keep-alive"):
             a.persistent = True
 
@@ -244,5 +249,5 @@ cdef class AuthAnswer:
             "rejected": bool(a.rejected), "again": bool(a.again), "status": self.text(&a.status),
             "server": self.text(&a.server), "port": self.text(&a.port), "user": self.text(&a.user),
             "password": self.text(&a.password), "error_code": self.text(&a.error_code),
-            "wait": a.wait, "persistent": bool(a.persistent), "body": a.body,
+            "wait": a.wait, "persistent": a.persistent and not a.spent, "body": a.body,
         }

@@ -203,7 +203,7 @@ cdef void auth_detach(Core *core, AuthConnection *a, const Answer *answer) noexc
     """The answer's header is complete: keep the connection if it can be used again."""
     cdef int64_t extra = <int64_t> answer.data.end - answer.scan
     if a.server.idle_count >= a.server.keepalive or core.draining or not answer.persistent \
-            or answer.body < extra or a.request.end > a.request.start or a.channel.hangup:
+            or answer.spent or answer.body < extra or a.request.end > a.request.start or a.channel.hangup:
         auth_close(core, a)
         return
     a.session.auth = NULL

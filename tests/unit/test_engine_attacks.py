@@ -66,3 +66,19 @@ def test_a8_no_nul_in_the_backend_login(headers: str) -> None:
         backend.send(b"250 hi\r\n")
         assert backend.rest() == b""
         assert any("login or password contains NUL and cannot be sent" in line for line in rig.log())
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        b"Transfer-Encoding: chunked\r\nConnection: keep-alive\r\nContent-Length: 0",
+        b"Connection: close\r\nConnection: keep-alive\r\nContent-Length: 0",
+        b"Content-Length: 5\r\nContent-Length: 0",
+    ],
+)
+def test_a36_an_answer_that_contradicts_itself_ends_its_connection(headers: bytes) -> None:
+    """What comes behind it must not be taken for the answer to another login."""
+    with Rig(auth_http_keepalive=2) as rig:
+        _, auth = rig.ask()
+        auth.send(b"HTTP/1.1 200 OK\r\nAuth-Status: no\r\n" + headers + b"\r\n\r\n")
+        assert auth.rest() == b""
