@@ -23,7 +23,7 @@ class Defaults:
 FASTMAIL = Defaults(
     prefix="/etc/fastmail/",
     conf="/etc/fastmail/fastmail.conf",
-    error_log="/var/log/fastmail/error.log",
+    error_log="/var/log/fastmail.log",
     pid="/run/fastmail.pid",
     lock_file="/var/lock/fastmail.lock",
 )

@@ -338,7 +338,7 @@ def test_error_logs(tmp_path: Path) -> None:
 
 
 def test_error_log_of_who_says_nothing(tmp_path: Path) -> None:
-    default = [ErrorLog("/var/log/fastmail/error.log", 4)]
+    default = [ErrorLog("/var/log/fastmail.log", 4)]
     configuration = mail(tmp_path, "server { listen 143; }")
     assert configuration.error_log == configuration.servers[0].error_log == default
     assert read(tmp_path, "events {}", identity="nginx").error_log == [
