@@ -2,17 +2,19 @@
 # the command's whole output if it fails.
 
 step() {
-    local text=$1 started=$SECONDS log status=0
+    local text=$1 started=$SECONDS file log status=0
     shift
-    log=$(mktemp)
+    file=$(mktemp)
+    exec {log}<>"$file"
+    rm "$file" # nothing is left behind, whatever happens
     printf '%s ... ' "$text"
-    "$@" </dev/null >"$log" 2>&1 || status=$?
+    "$@" </dev/null >&"$log" 2>&1 || status=$?
     if ((status == 0)); then
         printf 'ok (%ds)\n' $((SECONDS - started))
     else
         printf 'FAILED (exit %d)\n' "$status"
-        cat "$log"
+        cat "/dev/fd/$log" # from its beginning
     fi
-    rm -f "$log"
+    exec {log}>&-
     return "$status"
 }
