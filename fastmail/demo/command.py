@@ -53,7 +53,7 @@ def _ports(text: str) -> dict[str, int]:
 
 async def _demo(check: bool, wanted: Mapping[str, int]) -> int:
     stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     ports = claim_ports(PROTOCOLS, wanted)
     async with AsyncExitStack() as stack:

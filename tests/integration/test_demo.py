@@ -254,6 +254,20 @@ def test_demo_serves_the_curl_lines_it_prints_until_ctrl_c_and_leaves_nothing(tm
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize("number", [signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP])
+def test_demo_takes_the_proxy_along_whatever_ends_it(tmp_path: Path, number: signal.Signals) -> None:
+    with demo("--ports", "0,0,0", directory=tmp_path) as process:
+        assert process.stdout is not None
+        lines = iter(process.stdout)
+        port = next(int(line.split()[-1]) for line in lines if line.startswith("IMAP, port"))
+        assert any(line.startswith("Running") for line in lines)
+        process.send_signal(number)
+        assert process.wait(30) == 0
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), 10)
+    assert os.listdir(tmp_path) == []
+
+
 def test_demo_names_the_port_that_is_in_use(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
