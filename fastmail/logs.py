@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 LEVELS = ("stderr", "emerg", "alert", "crit", "error", "warn", "notice", "info", "debug")
+"""nginx's; the position is nginx's number."""
 STDERR, EMERG, ALERT, CRIT, ERROR, WARN, NOTICE, INFO, DEBUG = range(9)
 
 MAX_LINE = 2048

@@ -4,13 +4,12 @@ from .auth_http import AuthHttp
 from .configuration import Configuration, ServerConfiguration, load
 from .defaults import FASTMAIL, NGINX, Defaults
 from .error_log import ErrorLog
-from .errors import LEVELS, ConfigError
+from .errors import ConfigError
 from .listen import Listen
 from .user import resolve_user
 
 __all__ = [
     "FASTMAIL",
-    "LEVELS",
     "NGINX",
     "AuthHttp",
     "ConfigError",

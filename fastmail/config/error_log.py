@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
+from fastmail.logs import DEBUG, ERROR, LEVELS
+
 from . import units
 from .address import AddressError, parse_url
-from .errors import LEVELS
 from .statement import Environment, Statement
 
 _DEBUG_LEVELS = tuple(
@@ -15,13 +16,12 @@ _FACILITIES = (
     *("kern", "user", "mail", "daemon", "auth", "intern", "lpr", "news", "uucp", "clock", "authpriv"),
     *("ftp", "ntp", "audit", "alert", "cron", *(f"local{number}" for number in range(8))),
 )
-_SEVERITIES = ("emerg", "alert", "crit", "error", "warn", "notice", "info", "debug")
 _SHORTEST_MEMORY = 2048 + 32  # one line of a log and the buffer's own heading
 
 
 @dataclass(frozen=True)
 class ErrorLog:
-    """``path`` is ``stderr`` or absolute; ``level`` is nginx's number (errors.LEVELS)."""
+    """``path`` is ``stderr`` or absolute; ``level`` is nginx's number (logs.LEVELS)."""
 
     path: str
     level: int
@@ -48,7 +48,7 @@ def with_default(logs: tuple[ErrorLog, ...], environment: Environment) -> list[E
     if logs:
         return list(logs)
     path = environment.defaults.error_log
-    return [ErrorLog(path if path == "stderr" else environment.prefix_path(path), LEVELS.index("error"))]
+    return [ErrorLog(path if path == "stderr" else environment.prefix_path(path), ERROR)]
 
 
 def _parse_level(statement: Statement) -> int:
@@ -65,8 +65,8 @@ def _parse_level(statement: Statement) -> int:
             raise statement.error(f'invalid log level "{level}"')
         chosen = level
     if chosen is None:
-        return LEVELS.index("error")
-    return LEVELS.index("debug" if chosen in _DEBUG_LEVELS else chosen)
+        return ERROR
+    return DEBUG if chosen in _DEBUG_LEVELS else LEVELS.index(chosen)
 
 
 def _check_memory(statement: Statement, target: str) -> None:
@@ -105,7 +105,7 @@ def _syslog_problem(name: str, value: str) -> str:
             return f'{error} in syslog server "{value}"'
     elif name == "facility" and value not in _FACILITIES:
         return f'unknown syslog facility "{value}"'
-    elif name == "severity" and value not in _SEVERITIES:
+    elif name == "severity" and value not in LEVELS[1:]:
         return f'unknown syslog severity "{value}"'
     elif name == "tag" and len(value) > 32:
         return "syslog tag length exceeds 32"

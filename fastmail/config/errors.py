@@ -1,10 +1,6 @@
 """What goes wrong with a configuration, and how bad it is."""
 
-import errno as errnos
-import os
-
-LEVELS = ("stderr", "emerg", "alert", "crit", "error", "warn", "notice", "info", "debug")
-"""nginx's log levels; the position in this tuple is nginx's number."""
+from fastmail.logs import describe
 
 _LONGEST = 1024
 
@@ -28,5 +24,4 @@ def located(message: str, place: str) -> str:
 
 def failed(call: str, error: OSError) -> str:
     """``open() "x"`` becomes ``open() "x" failed (2: No such file or directory)``."""
-    number = error.errno or errnos.EINVAL
-    return f"{call} failed ({number}: {os.strerror(number)})"
+    return f"{call} failed {describe(error)}"

@@ -9,8 +9,8 @@ import resource
 from dataclasses import dataclass, replace
 
 from fastmail import config
-from fastmail.config import LEVELS, ConfigError, Configuration, Defaults, ErrorLog, ServerConfiguration
-from fastmail.logs import ERROR, Log, LogFiles, describe
+from fastmail.config import ConfigError, Configuration, Defaults, ErrorLog, ServerConfiguration
+from fastmail.logs import ERROR, LEVELS, Log, LogFiles, describe
 from fastmail.server import StartFailed, pidfile
 from fastmail.server.engine import make_server
 from fastmail.server.privileges import User
