@@ -82,6 +82,15 @@ def xtext_login(case: Case, seen: Observation) -> Observation:
     )
 
 
+def controls_shown(case: Case, seen: Observation) -> Observation:
+    """Control characters in the log as ``\\xHH``."""
+
+    def escaped(char: re.Match[str]) -> str:
+        return f"\\x{ord(char[0]):02X}"
+
+    return replace(seen, log=tuple(re.sub(r"[\x00-\x1f\x7f]", escaped, line) for line in seen.log))
+
+
 def one_line_login(case: Case, seen: Observation) -> Observation:
     """``TAG LOGIN {4}`` and so on as ``TAG LOGIN "user" "pass"``, if a quoted string can hold both values."""
     return replace(seen, backend=tuple(map(_one_line, seen.backend)))
@@ -267,7 +276,7 @@ DIFFERENCES = [
     ),
     Difference(
         "a NUL in the backend's reply does not cut the log line",
-        reworded("log", '"\\x80"', '"\x80\0\xff\1garbage"'),
+        reworded("log", '"\\x80"', '"\x80\\\\x00\xff\\\\x01garbage"'),
         frozenset({"greeting is garbage"}),
     ),
     Difference(
@@ -362,6 +371,29 @@ DIFFERENCES = [
         "each WAIT is judged on its own",
         instead(auth=(request("user", "pass"),) * 2, backend=(ONE_LINE,), log=logged_in()),
         frozenset({"ask again at once"}),
+    ),
+    Difference(
+        "nobody writes log lines of his own by sending line ends",
+        controls_shown,
+        frozenset(
+            {
+                "8-bit passed on",
+                "NUL in a quoted string",
+                "NUL in a value",
+                "control characters",
+                "control characters and percent",
+                "every byte in literals",
+                "literal with NUL and 8-bit",
+                "literal with line end inside",
+                "login with a line end",
+                "plain with everything to escape",
+                "plain with line ends",
+                "smtp error of several lines passed on",
+                "smtp greeting of several lines refused",
+                "smtp login with 8-bit and controls",
+                "tab before the status",
+            }
+        ),
     ),
 ]
 
