@@ -66,12 +66,14 @@ async def _demo(check: bool, wanted: Mapping[str, int]) -> int:
             AuthService(store, {name: backend.port for name, backend in backends.items()})
         )
         proxy = await stack.enter_async_context(Proxy(PROTOCOLS, ports, auth.port))
-        return await _while_running(proxy, stop, _show(ports, check, stop))
+        finished = await _while_running(proxy, stop, _show(ports, check, stop))
+        return 1 if check and not finished else 0
 
 
-async def _while_running(proxy: Proxy, stop: asyncio.Event, work: Coroutine[None, None, None]) -> int:
-    """Run ``work`` until it is done, the user stops it, or the proxy ends unasked (CannotStart)."""
-    tasks = {asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())}
+async def _while_running(proxy: Proxy, stop: asyncio.Event, work: Coroutine[None, None, None]) -> bool:
+    """Run ``work`` until it is done (True), the user stops it, or the proxy ends unasked (CannotStart)."""
+    shown = asyncio.ensure_future(work)
+    tasks = {shown, asyncio.ensure_future(stop.wait())}
     try:
         done, _ = await asyncio.wait({*tasks, proxy.ended}, return_when=asyncio.FIRST_COMPLETED)
         if proxy.ended in done:
@@ -81,7 +83,7 @@ async def _while_running(proxy: Proxy, stop: asyncio.Event, work: Coroutine[None
                 await task
             except Surprise as surprise:
                 raise Surprise(f"{surprise}\n{proxy.log()}") from None
-        return 0
+        return shown in done
     finally:
         for task in tasks:
             task.cancel()

@@ -53,6 +53,7 @@ cdef struct Core:
     int sink_count
     char *shared                # one relay buffer for all
     Pipe *pipes                 # empty ones
+    Timer pipe_timer            # when those are closed
     uint32_t pipe_count         # in the pool and lent
     uint32_t pipes_lent
     Ring events

@@ -186,7 +186,7 @@ cdef class Engine:
             "sessions": core.sessions, "relaying": core.relaying, "accepted": core.accepted,
             "logins": core.logins, "auth_requests": core.auth_requests,
             "auth_connections": core.auth_connections, "connections": core.connections,
-            "pipes": core.pipe_count, "pipes_lent": core.pipes_lent, "timers": core.wheel.armed,
+            "pipes": core.pipe_count, "pipes_lent": core.pipes_lent, "timers": core.wheel.armed - (core.pipe_timer.next != NULL),
         }
 
     def close(self):
@@ -207,9 +207,7 @@ cdef class Engine:
             server.conf.idle_count = 0
         run_leftovers(core)
         free_dead(core)
-        while core.pipes != NULL:
-            core.pipes_lent += 1
-            self.close_pipe(core)
+        pipes_empty_pool(core)
         for i in range(core.sink_count):
             sink_flush(&core.sinks[i])
             buffer_free(&core.sinks[i].pending)
@@ -226,11 +224,6 @@ cdef class Engine:
         if self.counter_held:
             self.counter_held = False
             PyBuffer_Release(&self.counter_view)
-
-    cdef void close_pipe(self, Core *core):
-        cdef Pipe *p = core.pipes
-        core.pipes = p.next
-        pipe_discard(core, p)
 
     def __dealloc__(self):
         if self.core != NULL:

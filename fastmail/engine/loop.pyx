@@ -165,6 +165,8 @@ cdef void timer_fired(void *context, Timer *t) noexcept nogil:
     cdef Core *core = <Core *> context
     if t == &core.accept_timer:
         listeners_resume(core)
+    elif t == &core.pipe_timer:
+        pipes_empty_pool(core)
     else:
         session_expired(core, <Session *> t)
 

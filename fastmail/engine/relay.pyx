@@ -15,6 +15,7 @@ cdef enum:
     MOVES_PER_TURN = 16         # of one direction, before others get their turn
     PIPES_MAX = 64              # of one worker: an unprivileged uid has a budget for all its pipes
     PIPE_SIZE = 256 * 1024      # asked for; the kernel may grant less
+    PIPE_IDLE = 2000            # milliseconds that the pool is kept: other workers share the budget
 
 
 # --- pipes ---------------------------------------------------------------------------------------
@@ -54,6 +55,15 @@ cdef void pipe_discard(Core *core, Pipe *p) noexcept nogil:
     core.pipes_lent -= 1
 
 
+cdef void pipes_empty_pool(Core *core) noexcept nogil:
+    cdef Pipe *p
+    while core.pipes != NULL:
+        p = core.pipes
+        core.pipes = p.next
+        core.pipes_lent += 1    # as if borrowed
+        pipe_discard(core, p)
+
+
 cdef void flow_return_pipe(Core *core, Flow *f) noexcept nogil:
     """Back into the pool if it is empty; with bytes in it, it cannot be lent again."""
     if f.pipe == NULL:
@@ -64,6 +74,7 @@ cdef void flow_return_pipe(Core *core, Flow *f) noexcept nogil:
         f.pipe.next = core.pipes
         core.pipes = f.pipe
         core.pipes_lent -= 1
+        timer_start(&core.wheel, &core.pipe_timer, core.clock.now + PIPE_IDLE)
     f.pipe = NULL
     f.piped = 0
     f.bulk = False

@@ -127,7 +127,11 @@ class Port:
     def connect(self) -> Peer:
         sock = socket.socket(self.address[0])
         sock.settimeout(PATIENCE)
-        sock.connect(self.address[1])
+        try:
+            sock.connect(self.address[1])
+        except OSError:
+            sock.close()
+            raise
         return Peer(sock)
 
     def waiting(self) -> bool:
