@@ -15,9 +15,7 @@ cdef struct AuthConnection:
 
 cdef void auth_begin(Core *core, Session *s) noexcept nogil:
     """Send the session's request over an idle connection, or a new one."""
-    cdef AuthConnection *a = s.server.idle
-    while a != NULL and a.body:     # its last answer is not complete yet
-        a = a.next
+    cdef AuthConnection *a = auth_idle(core, s.server)
     if a != NULL:
         auth_take_idle(a)
         a.reused = True
@@ -55,6 +53,22 @@ cdef AuthConnection *auth_open(Core *core, Session *s) noexcept nogil:
         return NULL
     core.auth_connections += 1
     return a
+
+
+cdef AuthConnection *auth_idle(Core *core, ServerConf *server) noexcept nogil:
+    """An idle connection whose last answer is complete and behind which nothing has come: that would be
+    taken for the answer to this login. The events of this turn may not have told yet, so we look."""
+    cdef AuthConnection *a = server.idle
+    cdef AuthConnection *following
+    while a != NULL:
+        following = a.next
+        if a.body == 0:
+            a.channel.readable = True
+            auth_read_body(core, a)
+            if not a.dead:
+                return a
+        a = following
+    return NULL
 
 
 cdef void auth_take_idle(AuthConnection *a) noexcept nogil:

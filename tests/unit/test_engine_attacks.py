@@ -1,9 +1,11 @@
 """What a hostile client, backend or auth server tries. Names of attack cases stand in the tests' names."""
 
 import base64
+import threading
+import time
 
 import pytest
-from support.engine import Rig
+from support.engine import Rig, until
 
 SECRET = b"correct horse battery staple"
 
@@ -25,7 +27,7 @@ def test_a40_no_password_in_the_log_that_is_sent_in_vain(protocol: str, said: by
         client = rig.client()
         client.send(said + b"x" * 64)
         client.rest()
-        rig.quiet()
+        until(lambda: bool(rig.log()))
         assert not any(word in line for line in rig.log() for word in ("correct", "Y29ycmVjdC"))
 
 
@@ -35,7 +37,7 @@ def test_a40_no_password_in_the_log_of_an_early_talker(said: bytes) -> None:
         client = rig.connect()
         client.send(said + base64.b64encode(SECRET) + b"\r\n")
         client.rest()
-        rig.quiet()
+        until(lambda: bool(rig.log()))
         assert len(rig.log()) == 1
         assert "Y29ycmVjdC" not in rig.log()[0]
 
@@ -46,7 +48,7 @@ def test_a40_a_login_writes_no_log_lines() -> None:
     with Rig() as rig:
         _, auth = rig.ask(b"a LOGIN {%d+}\r\n%b\0\x7f secret\r\n" % (len(user) + 2, user))
         auth.send(b"HTTP/1.0 200 OK\r\nAuth-Status: no\r\n\r\n")
-        rig.quiet()
+        until(lambda: bool(rig.log()))
         assert len(rig.log()) == 1
         assert r'login: "x"\x0A2026' in rig.log()[0]
         assert rig.log()[0].endswith(r'192.0.2.1\x00\x7F"')
@@ -65,7 +67,7 @@ def test_a8_no_nul_in_the_backend_login(headers: str) -> None:
         assert backend.line() == b"HELO mail.test\r\n"
         backend.send(b"250 hi\r\n")
         assert backend.rest() == b""
-        assert any("login or password contains NUL and cannot be sent" in line for line in rig.log())
+        until(lambda: "login or password contains NUL and cannot be sent" in "".join(rig.log()))
 
 
 @pytest.mark.parametrize(
@@ -82,3 +84,33 @@ def test_a36_an_answer_that_contradicts_itself_ends_its_connection(headers: byte
         _, auth = rig.ask()
         auth.send(b"HTTP/1.1 200 OK\r\nAuth-Status: no\r\n" + headers + b"\r\n\r\n")
         assert auth.rest() == b""
+
+
+def test_a18_a_second_answer_is_not_another_logins() -> None:
+    """The auth server answers twice; the engine meets the next login before it has read the second."""
+    rig = Rig(auth_http_keepalive=2)
+    going, waiting = threading.Event(), threading.Event()
+    going.set()
+
+    def serve() -> None:
+        while rig.engine.turn():
+            time.sleep(0.001)
+            if not going.is_set():
+                waiting.set()
+                going.wait()
+
+    rig.thread = threading.Thread(target=serve, daemon=True)
+    with rig:
+        first, auth = rig.ask()
+        auth.send(b"HTTP/1.1 200 OK\r\nAuth-Status: no\r\nContent-Length: 0\r\n\r\n")
+        assert first.rest() == b"a NO no\r\n"
+        second = rig.client()
+        going.clear()
+        assert waiting.wait(10)
+        second.send(b"a LOGIN user wrong\r\n")
+        auth.send(rig.accepting("Content-Length: 0", "Auth-Pass: x", head="HTTP/1.1 200 OK"))
+        going.set()
+        fresh = rig.asked()
+        fresh.send(b"HTTP/1.1 200 OK\r\nAuth-Status: wrong\r\nContent-Length: 0\r\n\r\n")
+        assert second.rest() == b"a NO wrong\r\n"
+        assert not rig.backend.waiting()
