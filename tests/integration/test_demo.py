@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import imaplib
 import os
 import poplib
 import signal
 import smtplib
 import socket
+import struct
 import subprocess
 import sys
+import termios
 import threading
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from support.processes import wait_for
 
 from fastmail.demo.backend import Backend, Session
 from fastmail.demo.imap import ImapSession
@@ -200,11 +204,13 @@ def test_pop3_deletes_at_quit_and_only_then(backends: Backends) -> None:
 
 
 @contextlib.contextmanager
-def demo(*arguments: str, directory: Path) -> Iterator[subprocess.Popen[str]]:
+def demo(
+    *arguments: str, directory: Path, output: int = subprocess.PIPE
+) -> Iterator[subprocess.Popen[str]]:
     """The demo as a process of its own, with ``directory`` for its temporary files."""
     with subprocess.Popen(
         [sys.executable, "-m", "fastmail", "demo", *arguments],
-        stdout=subprocess.PIPE,
+        stdout=output,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,  # a whole group, so that Ctrl-C can be sent as a terminal does
@@ -252,6 +258,25 @@ def test_demo_serves_the_curl_lines_it_prints_until_ctrl_c_and_leaves_nothing(tm
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), 10)
     assert os.listdir(tmp_path) == []
+
+
+def test_demo_check_that_is_interrupted_has_not_succeeded(tmp_path: Path) -> None:
+    """Held back in what it prints before the first login: its output has room for little more."""
+    read, write = os.pipe()
+    room = fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 4096)
+    filled = os.write(write, b"x" * (room - 100))
+    with demo("--check", "--ports", "0,0,0", directory=tmp_path, output=write) as process:
+        os.close(write)
+        wait_for("a first line", lambda: waiting_bytes(read) > filled)
+        process.send_signal(signal.SIGINT)
+        with open(read, "rb") as output:
+            output.read()
+        assert process.wait(30) == 1
+    assert os.listdir(tmp_path) == []
+
+
+def waiting_bytes(fd: int) -> int:
+    return struct.unpack("i", fcntl.ioctl(fd, termios.FIONREAD, bytes(4)))[0]  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize("number", [signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP])
