@@ -13,7 +13,7 @@ SECRET = b"correct horse battery staple"
 @pytest.mark.parametrize(
     ("protocol", "said"),
     [
-        ("imap", b"a FOO {28+}\r\n" + SECRET),
+        ("imap", b"a FOO {28}\r\n" + SECRET),
         ("imap", b"tag-that-is-much-longer-than-a-tag-may-be LOGIN user {28}\r\n" + SECRET),
         ("imap", b"a AUTHENTICATE NTLM\r\n" + base64.b64encode(SECRET)),
         ("pop3", b"AUTH NTLM\r\n" + base64.b64encode(SECRET)),
