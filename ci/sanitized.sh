@@ -49,11 +49,12 @@ export ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1:log_path=$rep
 export LSAN_OPTIONS=exitcode=0
 export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1:log_path=$reports/report
 
-# Prints what the sanitizers have reported; fails if there is anything.
+# Prints what the sanitizers have reported; fails if there is anything. A worker looks for leaks before it
+# ends, with Python still running: what that holds on its stacks looks like a leak, and is none of the engine's.
 reported() {
     local status=0 report
     for report in "$reports"/report.*; do
-        if [[ -e $report ]]; then
+        if [[ -e $report ]] && ! { grep -q "detected memory leaks" "$report" && ! grep -q _speedups "$report"; }; then
             status=1
             echo "--- ${report##*/}"
             head -c 20000 "$report"

@@ -64,7 +64,8 @@ class Server:
 class Engine:
     """Accepts, logs in and relays the sessions of one worker. Make it after the fork.
 
-    ``listeners`` are ``(descriptor, printed address, server)``; the descriptors stay the caller's.
+    ``listeners`` are ``(descriptor, printed address, server)``; the descriptors stay the caller's, and
+    must not block.
     ``connection_counter`` is a writable buffer of 8 bytes that all workers share: it numbers
     sessions in the logs (``*N``).
     """

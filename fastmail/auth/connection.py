@@ -31,6 +31,7 @@ class Handler(ResponseHandler):
         """The whole answer header, from the status line to the empty line, once it is there."""
         self.received = False
         self.used = 0
+        self.idle = False
         self._kept = bytearray()
 
     def set_response_params(self, **options: Any) -> None:
@@ -38,10 +39,14 @@ class Handler(ResponseHandler):
         self.header = None
         self.received = False
         self.used += 1
+        self.idle = False
         self._kept.clear()
         super().set_response_params(**options)
 
     def data_received(self, data: bytes) -> None:
+        if self.idle and data:  # nobody has asked: it would be taken for the next answer
+            self.close()
+            return
         self._keep(data)
         super().data_received(data)
 
@@ -148,6 +153,7 @@ class _Pool(aiohttp.BaseConnector):
         self._keepalive = keepalive
 
     def _release(self, key: Any, protocol: Any, *, should_close: bool = False) -> None:
+        protocol.idle = True
         full = len(self._conns.get(key, ())) >= self._keepalive
         super()._release(key, protocol, should_close=should_close or full)
 

@@ -3,6 +3,7 @@
 
 cdef enum:
     ANSWER_MAX = 4096           # bytes, status line to empty line; nginx stops at 1024
+    WAIT_MAX = 86400            # seconds of Auth-Wait: more would only outlive the worker
 
 cdef enum AnswerState:
     ANSWER_START = 0            # is it a status line?
@@ -220,6 +221,8 @@ cdef void answer_auth_header(Answer *a, Span name, Span value) noexcept nogil:
         a.error_code = a.value
     elif span_is_word(name, b"Wait"):
         seconds = parse_number(value, <int64_t> 1 << 31)
+        if seconds > WAIT_MAX:
+            seconds = WAIT_MAX
         a.wait = <uint64_t> seconds * 1000 if seconds > 0 else 0
 
 

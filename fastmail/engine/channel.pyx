@@ -24,7 +24,7 @@ cdef struct Channel:
     uint8_t hangup              # HANGUP_*: read on until it shows
     uint8_t blocked             # the last send found no room
     uint8_t watched             # EPOLLOUT is in the interest set
-    uint8_t urgent              # TCP urgent data was seen: it makes reads come back short
+    uint8_t cuts                # reads may stop before the end: a unix socket, or TCP urgent data
 
 
 cdef bint channel_watch(Core *core, Channel *c, void *owner, int tag, bint out) noexcept nogil:
@@ -59,19 +59,19 @@ cdef inline void channel_event(Channel *c, uint32_t events) noexcept nogil:
     elif events & EPOLLIN:
         c.readable = True
     if events & EPOLLPRI:
-        c.urgent = True
+        c.cuts = True
     if events & (EPOLLOUT | EPOLLHUP | EPOLLERR):
         c.blocked = False
 
 
 cdef ssize_t channel_recv(Channel *c, char *buf, size_t n) noexcept nogil:
-    """A short read means that the socket is empty: the next byte brings an edge. Urgent data and a
-    hangup are exceptions: then we read on to the end."""
+    """A short read means that the socket is empty: the next byte brings an edge. Not so where reads may
+    stop early, or after a hangup: then we read on to the end."""
     cdef ssize_t got
     while True:
         got = recv(c.fd, buf, n, 0)
         if got > 0:
-            if <size_t> got < n and not c.hangup and not c.urgent:
+            if <size_t> got < n and not c.hangup and not c.cuts:
                 c.readable = False
             return got
         if got == 0:
@@ -103,8 +103,8 @@ cdef ssize_t channel_send(Channel *c, const char *buf, size_t n) noexcept nogil:
 
 cdef inline bint channel_at_end(const Channel *c, ssize_t got, size_t wanted) noexcept nogil:
     """The read that has just brought ``got`` bytes was the last: the peer's FIN had come before it, and
-    it came back short, which only urgent data could make it do earlier."""
-    return c.hangup == HANGUP_ENDED and not c.urgent and 0 < got and <size_t> got < wanted
+    it came back short, which it does earlier only where reads may stop early."""
+    return c.hangup == HANGUP_ENDED and not c.cuts and 0 < got and <size_t> got < wanted
 
 
 cdef ssize_t channel_send_last(Channel *c, const char *buf, size_t n) noexcept nogil:

@@ -1,5 +1,9 @@
 # The engine as Python sees it.
 
+cdef enum:
+    WORKER_CONNECTIONS_MAX = 1 << 24    # the rings have room for every one
+
+
 cdef class Engine:
     """Accepts, logs in and relays the sessions of one worker; see the type stub."""
 
@@ -15,6 +19,8 @@ cdef class Engine:
         cdef Core *core
         if self.core != NULL:
             raise RuntimeError("already initialised")
+        if worker_connections > WORKER_CONNECTIONS_MAX:
+            raise OverflowError(f"worker_connections must not be above {WORKER_CONNECTIONS_MAX}")
         self.servers = []
         self.texts = []
         self.core = core = <Core *> calloc(1, sizeof(Core))

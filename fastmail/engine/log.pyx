@@ -146,9 +146,9 @@ cdef void sink_flush(LogSink *sink) noexcept nogil:
     cdef Buffer *b = &sink.pending
     while b.end > b.start:
         n = write(sink.fd, b.data + b.start, b.end - b.start)
-        if n < 0:
-            if fm_errno() == EINTR:
-                continue
+        if n < 0 and fm_errno() == EINTR:
+            continue
+        if n <= 0:
             break
         b.start += <uint32_t> n
     b.start = b.end = 0

@@ -59,8 +59,9 @@ cdef void listeners_unwatch(Core *core) noexcept nogil:
 cdef void listeners_resume(Core *core) noexcept nogil:
     cdef int i
     for i in range(core.listener_count):
-        if not core.listeners[i].watched and not core.draining:
-            listener_watch(core, &core.listeners[i])
+        if not core.listeners[i].watched and not core.draining \
+                and not listener_watch(core, &core.listeners[i]):
+            timer_start(&core.wheel, &core.accept_timer, core.clock.now + ACCEPT_PAUSE)
 
 
 cdef void accept_failed(Core *core, int err) noexcept nogil:

@@ -190,6 +190,7 @@ cdef Session *session_new(Core *core, Listener *listener, int fd,
         s.port = ntohs((<sockaddr_in6 *> peer).sin6_port)
     else:
         s.family = AF_UNIX
+        s.client.cuts = True
     session_address(s, s.login.client)
     core.sessions += 1
     core.connections += 1
@@ -435,6 +436,7 @@ cdef void session_connect(Core *core, Session *s) noexcept nogil:
         log_connect_failed(s, buffer_span(&l.upstream_text), err)
         session_internal_error(core, s)
         return
+    s.backend.cuts = l.upstream_address.addr.ss_family == AF_UNIX
     if not channel_watch(core, &s.backend, s, TAG_BACKEND, False):
         session_failed(core, s, b"epoll_ctl() failed", fm_errno(), False)
 
@@ -525,6 +527,9 @@ cdef void session_event(Core *core, Session *s, bint client, uint32_t events) no
         if s.phase == PHASE_RELAY:
             # nginx renews proxy_timeout on the client's events only (reference 7.6).
             s.deadline = core.clock.now + s.server.proxy_timeout
+        elif s.client.hangup == HANGUP_BROKEN and s.phase in (PHASE_PAUSE, PHASE_AGAIN):
+            session_close(core, s)      # nobody is left to wait for
+            return
         elif s.phase in (PHASE_AUTH, PHASE_PAUSE, PHASE_AGAIN, PHASE_LOGIN) and not events & EPOLLOUT:
             return              # the client is not read now
     else:

@@ -228,13 +228,17 @@ def run(cycle: Cycle, counter: mmap.mmap, *, single: bool = False) -> int:
     log = cycle.log
     try:
         _limit_files(cycle)
-        worker = Worker(cycle, counter, single=single)
-        if cycle.user is not None and not single:
-            cycle.user.become()
+        try:
+            worker = Worker(cycle, counter, single=single)
+            if cycle.user is not None and not single:
+                cycle.user.become()
+        except DropFailed as error:
+            log.emerg(str(error))
+            return FATAL
+        except Exception as error:
+            log.emerg(f"worker process could not start: {type(error).__name__}: {error}")
+            return FATAL
         return worker.run()
-    except DropFailed as error:
-        log.emerg(str(error))
-        return FATAL
     except Exception as error:
         log.alert(f"worker process failed: {type(error).__name__}: {error}")
         return FAILED

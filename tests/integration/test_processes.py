@@ -356,8 +356,8 @@ def test_fatal_worker_is_not_respawned(site: Site) -> None:
     site.start(patch=UNPRIVILEGED)
     site.wait_log("cannot be respawned")
     messages = without_pids(site.messages())
-    assert messages[-4:] == [
-        "[emerg] setuid(65534) failed (1: Operation not permitted)",
+    assert "[emerg] setuid(65534) failed (1: Operation not permitted)" in messages
+    assert messages[-3:] == [
         "[notice] signal 17 (SIGCHLD) received from N",
         "[notice] worker process N exited with code 2",
         "[alert] worker process N exited with fatal code 2 and cannot be respawned",
