@@ -528,7 +528,8 @@ cdef void session_event(Core *core, Session *s, bint client, uint32_t events) no
             # nginx renews proxy_timeout on the client's events only (reference 7.6).
             s.deadline = core.clock.now + s.server.proxy_timeout
         elif s.client.hangup == HANGUP_BROKEN and s.phase in (PHASE_PAUSE, PHASE_AGAIN):
-            session_close(core, s)      # nobody is left to wait for
+            s.deadline = core.clock.now     # nobody is left to wait for
+            session_expired(core, s)
             return
         elif s.phase in (PHASE_AUTH, PHASE_PAUSE, PHASE_AGAIN, PHASE_LOGIN) and not events & EPOLLOUT:
             return              # the client is not read now

@@ -144,6 +144,17 @@ def test_rejected() -> None:
         assert rig.log() == [f'[info] client login failed: "no way"{ASKING}{suffix(upstream="")}']
 
 
+def test_a_pause_ends_with_its_client() -> None:
+    with Rig() as rig:
+        client, auth = rig.ask()
+        auth.send(b"Auth-Status: no way\r\nAuth-Wait: 86400\r\n\r\n")
+        assert auth.rest() == b""
+        client.close(reset=True)
+        rig.quiet()
+        what = "send() failed (104: Connection reset by peer) while in auth state"
+        rig.logged(f"[info] {what}{suffix(upstream='')}")
+
+
 def test_rejected_with_a_pause() -> None:
     """Input during the pause is read after it; the session goes on."""
     with Rig() as rig:
