@@ -192,7 +192,8 @@ cdef class Engine:
             "sessions": core.sessions, "relaying": core.relaying, "accepted": core.accepted,
             "logins": core.logins, "auth_requests": core.auth_requests,
             "auth_connections": core.auth_connections, "connections": core.connections,
-            "pipes": core.pipe_count, "pipes_lent": core.pipes_lent, "timers": core.wheel.armed - (core.pipe_timer.next != NULL),
+            "pipes": core.pipe_count, "pipes_lent": core.pipes_lent,
+            "timers": core.wheel.armed - (core.pipe_timer.next != NULL),
         }
 
     def close(self):
