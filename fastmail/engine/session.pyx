@@ -246,8 +246,26 @@ cdef inline void session_deadline(Core *core, Session *s, uint64_t milliseconds)
 # --- before the relay ----------------------------------------------------------------------------
 
 cdef void session_begin(Core *core, Session *s) noexcept nogil:
-    """A new connection."""
+    """A new connection. What comes before the greeting are steps, each of which calls the next: whoever has
+    to wait sets a phase and a deadline of its own and goes on from there."""
     log_connected(core, s)
+    session_identified(core, s)
+    if s.phase != PHASE_DEAD and not channel_watch(core, &s.client, s, TAG_CLIENT, s.client.blocked):
+        session_close(core, s)
+
+
+cdef void session_identified(Core *core, Session *s) noexcept nogil:
+    """The client's address is known."""
+    session_secured(core, s)
+
+
+cdef void session_secured(Core *core, Session *s) noexcept nogil:
+    """What is between us and the client is as the listener wants it."""
+    session_named(core, s)
+
+
+cdef void session_named(Core *core, Session *s) noexcept nogil:
+    """The client's host name is as known as it will be: greet, or hold the greeting back."""
     s.login.action = b"sending client greeting line"
     if s.server.greeting_delay and s.server.protocol.early_talker != NULL:
         s.phase = PHASE_DELAY
@@ -255,8 +273,6 @@ cdef void session_begin(Core *core, Session *s) noexcept nogil:
         session_deadline(core, s, s.server.greeting_delay)
     else:
         session_greet(core, s)
-    if s.phase != PHASE_DEAD and not channel_watch(core, &s.client, s, TAG_CLIENT, s.client.blocked):
-        session_close(core, s)
 
 
 cdef void session_greet(Core *core, Session *s) noexcept nogil:
