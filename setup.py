@@ -71,6 +71,7 @@ extension = Extension(
     depends=[*sorted(glob("fastmail/engine/*.p[yx][xdi]")), flags],
     extra_compile_args=compile_args,
     extra_link_args=link_args,
+    libraries=["ssl", "crypto"],
     define_macros=macros,
 )
 setup(

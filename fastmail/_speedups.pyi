@@ -20,6 +20,10 @@ EVENT_DRAINED: int
 AUTH_TIMED_OUT: int
 AUTH_CLOSED: int
 
+# What a listener does before anything else; Engine()'s listeners may name it as their fourth item.
+LISTEN_SSL: int
+"""TLS from the first byte on."""
+
 Address = tuple[int, Any]
 """``(socket.AF_INET, (host, port))``, ``(AF_INET6, (host, port))`` or ``(AF_UNIX, path)``; numeric."""
 
@@ -28,6 +32,9 @@ LogTarget = tuple[int, int]
 
 Reopen a log with dup2() onto the same descriptor: the engine need not be told.
 """
+
+class TLSContext:
+    def __init__(self, certificate: bytes, key: bytes) -> None: ...
 
 class Server:
     """One ``server {}`` of the mail block, as the engine needs it. Immutable.
@@ -59,6 +66,9 @@ class Server:
         proxy_smtp_auth: bool = False,
         smtp_greeting_delay: int = 0,
         log: Sequence[LogTarget] = (),
+        starttls: str = "off",  # "off", "on", "only"
+        tls: TLSContext | None = None,
+        auth_http_pass_client_cert: bool = False,
     ) -> None: ...
 
 class Engine:
@@ -72,7 +82,7 @@ class Engine:
 
     def __init__(
         self,
-        listeners: Sequence[tuple[int, bytes, Server]],
+        listeners: Sequence[tuple[int, bytes, Server] | tuple[int, bytes, Server, int]],
         *,
         worker_connections: int = 512,
         multi_accept: bool = False,
@@ -112,7 +122,9 @@ class Dialogue:
     def __init__(self, server: Server, *, client: bytes = b"127.0.0.1", salt: bytes = b"") -> None: ...
     def greeting(self) -> bytes: ...
     def feed(self, data: bytes) -> tuple[bytes, str]:
-        """Reply bytes, and what is wanted next: "read", "auth" or "close"."""
+        """Reply bytes, and what is wanted next: "read", "auth", "tls" or "close"."""
+    def secured(self) -> None:
+        """From now on the client speaks TLS."""
     def auth_request(self) -> bytes:
         """The request for the auth server, once feed() said "auth"."""
     def auth_answer(self, header: bytes) -> tuple[str, bytes, int]:

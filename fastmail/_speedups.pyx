@@ -7,12 +7,14 @@ One file per noun, put together here so that calls inline across files. Read the
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+from fastmail.engine.openssl cimport *
 from fastmail.engine.os cimport *
 
 cdef struct Core
 cdef struct Login
 cdef struct AuthConnection
 cdef struct Session
+cdef struct Channel
 
 # bytes and encodings
 include "engine/buffers.pyx"
@@ -23,6 +25,7 @@ include "engine/timers.pyx"
 include "engine/log.pyx"
 # the dialogues, without sockets
 include "engine/protocol.pyx"
+include "engine/tlsconf.pyx"
 include "engine/conf.pyx"
 include "engine/answer.pyx"
 include "engine/login.pyx"
@@ -37,7 +40,9 @@ include "engine/dialogue.pyx"
 include "engine/rings.pyx"
 include "engine/core.pyx"
 include "engine/channel.pyx"
+include "engine/tls.pyx"
 include "engine/session.pyx"
+include "engine/handshake.pyx"
 include "engine/relay.pyx"
 include "engine/authconn.pyx"
 include "engine/loop.pyx"

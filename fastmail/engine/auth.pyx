@@ -56,6 +56,8 @@ cdef bint put_auth_request(Login *l, Buffer *out) noexcept nogil:
         puts(out, b"\r\nAuth-SMTP-To: ")
         put_span(out, buffer_span(&l.rcpt_to))
         puts(out, b"\r\n")
+    if l.ssl != NULL:
+        put_tls_headers(out, l.ssl, server.verify, server.pass_client_cert)
     put_span(out, server.auth_headers)
     puts(out, b"\r\n")
     return not out.failed

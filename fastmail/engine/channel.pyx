@@ -19,12 +19,17 @@ cdef enum:
     HANGUP_BROKEN = 2
 
 cdef struct Channel:
+    SSL *ssl                    # NULL: in clear
     int fd                      # -1: none
     uint8_t readable            # there may be something to read
     uint8_t hangup              # HANGUP_*: read on until it shows
     uint8_t blocked             # the last send found no room
     uint8_t watched             # EPOLLOUT is in the interest set
     uint8_t cuts                # reads may stop before the end: a unix socket, or TCP urgent data
+    # With TLS "readable" is of what libssl has to give, the descriptor has its own:
+    uint8_t raw                 # there may be something to receive
+    uint8_t ended               # and there never will be again
+    uint8_t quiet               # TLS has failed: no close_notify
 
 
 cdef bint channel_watch(Core *core, Channel *c, void *owner, int tag, bint out) noexcept nogil:
@@ -50,6 +55,10 @@ cdef void channel_watch_out(Core *core, Channel *c, void *owner, int tag) noexce
 
 
 cdef inline void channel_event(Channel *c, uint32_t events) noexcept nogil:
+    if events & ~<uint32_t> (EPOLLOUT | EPOLLPRI):
+        c.raw = True
+    elif c.ssl != NULL and events & EPOLLOUT:
+        c.readable = True       # libssl may have had to send before it could read on
     if events & (EPOLLHUP | EPOLLERR):
         c.hangup = HANGUP_BROKEN
         c.readable = True
@@ -68,6 +77,8 @@ cdef ssize_t channel_recv(Channel *c, char *buf, size_t n) noexcept nogil:
     """A short read means that the socket is empty: the next byte brings an edge. Not so where reads may
     stop early, or after a hangup: then we read on to the end."""
     cdef ssize_t got
+    if c.ssl != NULL:
+        return tls_recv(c, buf, n)
     while True:
         got = recv(c.fd, buf, n, 0)
         if got > 0:
@@ -88,6 +99,8 @@ cdef ssize_t channel_recv(Channel *c, char *buf, size_t n) noexcept nogil:
 cdef ssize_t channel_send(Channel *c, const char *buf, size_t n) noexcept nogil:
     """A count below ``n`` means that the socket is full."""
     cdef ssize_t sent
+    if c.ssl != NULL:
+        return tls_send(c, buf, n)
     while True:
         sent = send(c.fd, buf, n, MSG_NOSIGNAL)
         if sent >= 0:
@@ -104,16 +117,27 @@ cdef ssize_t channel_send(Channel *c, const char *buf, size_t n) noexcept nogil:
 cdef inline bint channel_at_end(const Channel *c, ssize_t got, size_t wanted) noexcept nogil:
     """The read that has just brought ``got`` bytes was the last: the peer's FIN had come before it, and
     it came back short, which it does earlier only where reads may stop early."""
-    return c.hangup == HANGUP_ENDED and not c.cuts and 0 < got and <size_t> got < wanted
+    return c.hangup == HANGUP_ENDED and not c.cuts and c.ssl == NULL and 0 < got and <size_t> got < wanted
 
 
 cdef ssize_t channel_send_last(Channel *c, const char *buf, size_t n) noexcept nogil:
     """Send, and end our direction in the same segment. Like channel_send(), if not all finds room."""
-    cdef ssize_t sent = send(c.fd, buf, n, MSG_NOSIGNAL | MSG_MORE)
+    cdef ssize_t sent
+    if c.ssl != NULL:
+        return tls_send(c, buf, n)
+    sent = send(c.fd, buf, n, MSG_NOSIGNAL | MSG_MORE)
     if sent == <ssize_t> n:
         shutdown(c.fd, SHUT_WR)
         return sent
     return sent if sent > 0 else channel_send(c, buf, n)
+
+
+cdef inline const char *channel_recv_failed(const Channel *c) noexcept nogil:
+    return b"recv() failed" if c.ssl == NULL else b"SSL_read() failed"
+
+
+cdef inline const char *channel_send_failed(const Channel *c) noexcept nogil:
+    return b"send() failed" if c.ssl == NULL else b"SSL_write() failed"
 
 
 cdef bint channel_flush(Channel *c, Buffer *b) noexcept nogil:
@@ -135,6 +159,7 @@ cdef void channel_close(Core *core, Channel *c) noexcept nogil:
     """May be called twice. Closing takes the descriptor out of the epoll set: nobody else holds it."""
     if c.fd < 0:
         return
+    tls_free(c)
     close(c.fd)
     c.fd = -1
     core.connections -= 1

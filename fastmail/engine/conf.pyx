@@ -20,6 +20,19 @@ cdef tuple ADVERTISED = (
     (MECH_CRAM_MD5, b"CRAM-MD5"), (MECH_EXTERNAL, b"EXTERNAL"),
 )
 
+cdef enum StartTls:
+    STARTTLS_OFF = 0
+    STARTTLS_ON
+    STARTTLS_ONLY
+
+cdef dict STARTTLS = {"off": STARTTLS_OFF, "on": STARTTLS_ON, "only": STARTTLS_ONLY}
+
+cdef enum:                      # ssl_verify_client
+    VERIFY_OFF = 0
+    VERIFY_ON
+    VERIFY_OPTIONAL
+    VERIFY_OPTIONAL_NO_CA
+
 cdef struct Address:
     sockaddr_storage addr
     socklen_t size
@@ -29,7 +42,12 @@ cdef struct ServerConf:
     const Protocol *protocol
     uint32_t index              # in the order given to Engine()
     Span server_name
-    Span capability             # complete reply to CAPABILITY, CAPA or EHLO
+    StartTls starttls
+    SSL_CTX *tls                # NULL: the server has no certificate
+    int verify                  # VERIFY_*: ssl_verify_client
+    bint pass_client_cert
+    Span capability             # complete reply to CAPABILITY, CAPA or EHLO in clear
+    Span capability_tls         # the same over TLS
     Span methods                # complete reply to POP3's bare AUTH
     uint32_t auth               # MECH_* bits
     uint32_t client_buffer      # bytes; the longest command
@@ -101,6 +119,7 @@ cdef class Server:
     """One ``server {}`` of the mail block; see the type stub for the arguments."""
 
     cdef ServerConf conf
+    cdef TLSContext tls         # keeps conf.tls alive
     cdef list kept              # the bytes that spans in conf point into
     cdef readonly str protocol
 
@@ -111,7 +130,8 @@ cdef class Server:
                  uint32_t max_errors=5, uint32_t proxy_buffer=4096,
                  uint64_t proxy_timeout=86_400_000, bint proxy_pass_error_message=False,
                  bint xclient=True, bint proxy_smtp_auth=False,
-                 uint64_t smtp_greeting_delay=0, log=()):
+                 uint64_t smtp_greeting_delay=0, log=(), str starttls="off",
+                 TLSContext tls=None, bint auth_http_pass_client_cert=False):
         if protocol not in PROTOCOLS:
             raise ValueError(f'unknown mail protocol "{protocol}"')
         if auth_http_transport not in ("engine", "aiohttp"):
@@ -127,9 +147,14 @@ cdef class Server:
                 raise ValueError(f'unknown mechanism "{name}"')
             c.auth |= <uint32_t> MECHANISMS[name]
         c.server_name = self.keep(server_name)
-        capability, methods = CAPABILITY_TEXTS[protocol](
-            server_name, [bytes(word) for word in capabilities], c.auth)
+        if starttls not in STARTTLS:
+            raise ValueError(f'unknown starttls "{starttls}"')
+        c.starttls = STARTTLS[starttls]
+        words = [bytes(word) for word in capabilities]
+        make = CAPABILITY_TEXTS[protocol]
+        capability, methods = make(server_name, words, c.auth, c.starttls)
         c.capability = self.keep(capability)
+        c.capability_tls = self.keep(make(server_name, words, c.auth, STARTTLS_OFF)[0])
         c.methods = self.keep(methods)
         c.client_buffer = client_buffer
         c.proxy_buffer = proxy_buffer
@@ -151,6 +176,13 @@ cdef class Server:
         c.auth_timeout = auth_http_timeout
         c.keepalive = auth_http_keepalive
         c.aiohttp = auth_http_transport == "aiohttp"
+        c.pass_client_cert = auth_http_pass_client_cert
+        self.tls = tls
+        if tls is not None:
+            c.tls = tls.ctx
+            c.verify = tls.verify
+        elif starttls != "off":
+            raise ValueError("starttls needs a certificate")
 
     cdef Span keep(self, bytes data):
         self.kept.append(data)

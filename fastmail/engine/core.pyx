@@ -5,6 +5,7 @@ cdef struct Listener:
     int fd
     ServerConf *server
     Span text                   # the printed address
+    bint tls                    # from the first byte on (listen … ssl)
     bint watched
 
 cdef struct Pipe:
@@ -45,6 +46,8 @@ cdef struct Core:
     uint32_t sessions
     Session *run                # work left over for the next turn
     Session *run_last
+    Session *handshakes         # TLS handshakes that can go on: a few a turn, after all else
+    Session *handshakes_last
     Session *dead               # closed, to be freed after the batch of events
     AuthConnection *dead_auth
     # what they share

@@ -73,7 +73,10 @@ cdef class Dialogue:
             return b"".join(replies), self.wanted(action)
 
     cdef str wanted(self, Action action):
-        return "read" if action == ACT_READ else "auth" if action == ACT_AUTH else "close"
+        return {ACT_READ: "read", ACT_AUTH: "auth", ACT_TLS: "tls"}.get(action, "close")
+
+    def secured(self):
+        self.login.tls = True
 
     def auth_request(self):
         cdef Buffer out

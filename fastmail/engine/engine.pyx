@@ -1,7 +1,11 @@
 # The engine as Python sees it.
 
 cdef enum:
+    LISTEN_SSL_ = 2
     WORKER_CONNECTIONS_MAX = 1 << 24    # the rings have room for every one
+
+
+LISTEN_SSL = LISTEN_SSL_
 
 
 cdef class Engine:
@@ -63,7 +67,7 @@ cdef class Engine:
         core.listeners = <Listener *> calloc(max(len(listeners), 1), sizeof(Listener))
         if core.listeners == NULL:
             raise MemoryError
-        for fd, text, server in listeners:
+        for fd, text, server, *flags in listeners:
             if server.conf.core != NULL and server.conf.core != core:
                 raise ValueError("a Server belongs to one Engine")
             if server not in self.servers:
@@ -73,6 +77,9 @@ cdef class Engine:
             self.texts.append(text)
             core.listeners[i].fd = fd
             core.listeners[i].server = &server.conf
+            core.listeners[i].tls = bool(flags) and bool(flags[0] & LISTEN_SSL_)
+            if core.listeners[i].tls and server.conf.tls == NULL:
+                raise ValueError("a listener with TLS needs a server with a certificate")
             core.listeners[i].text = span_of(text, len(text))
             i += 1
         core.listener_count = i
@@ -213,6 +220,8 @@ cdef class Engine:
             server.conf.core = NULL
             server.conf.idle_count = 0
         run_leftovers(core)
+        while core.handshakes != NULL:
+            run_handshakes(core)
         free_dead(core)
         pipes_empty_pool(core)
         for i in range(core.sink_count):

@@ -30,8 +30,13 @@ cdef enum:
     IMAP_LINE_MAX = 1000        # a longer LOGIN goes out in literals: RFC 2683 section 3.2.1.5
 
 
-cdef tuple imap_capability(bytes server_name, list capabilities, uint32_t auth):
-    words = capabilities + [b"AUTH=" + name for bit, name in ADVERTISED if auth & <uint32_t> bit]
+cdef tuple imap_capability(bytes server_name, list capabilities, uint32_t auth, StartTls starttls):
+    mechanisms = [b"AUTH=" + name for bit, name in ADVERTISED if auth & <uint32_t> bit]
+    words = capabilities + ([] if starttls == STARTTLS_ONLY else mechanisms)
+    if starttls:
+        words.append(b"STARTTLS")
+    if starttls == STARTTLS_ONLY:
+        words.append(b"LOGINDISABLED")
     return b"* CAPABILITY" + b"".join(b" " + word for word in words) + b"\r\n", b""
 
 
@@ -245,6 +250,8 @@ cdef Parsed imap_take_literal(Login *l, uint32_t n) noexcept nogil:
 
 
 cdef Action imap_command(Login *l) noexcept nogil:
+    if (l.verb == IMAP_LOGIN or l.verb == IMAP_AUTHENTICATE) and must_start_tls(l):
+        return ACT_INVALID
     if l.verb == IMAP_LOGIN:
         if l.arguments != 2 or l.argument[0].size == 0:
             return ACT_INVALID
@@ -256,12 +263,14 @@ cdef Action imap_command(Login *l) noexcept nogil:
     if l.verb == IMAP_AUTHENTICATE:
         return sasl_start(l, l.arguments)
     if l.verb == IMAP_CAPABILITY:
-        put_span(&l.output, l.server.capability)
-    elif l.verb == IMAP_STARTTLS:
+        put_span(&l.output, capability(l))
+    elif l.verb == IMAP_STARTTLS and not may_start_tls(l):
         return ACT_INVALID
     elif l.verb == IMAP_LOGOUT:
         puts(&l.output, b"* BYE\r\n")
     imap_reply(l, b"OK completed")
+    if l.verb == IMAP_STARTTLS:
+        return ACT_TLS
     return ACT_CLOSE if l.verb == IMAP_LOGOUT else ACT_NEXT
 
 

@@ -43,6 +43,8 @@ cdef struct Login:
     uint8_t tag_size            # with its space; 0: no usable tag
     char tag[TAG_MAX + 1]
     # the dialogue
+    bint tls                    # the client speaks TLS
+    const SSL *ssl              # what the auth server is told of it; the session's
     uint8_t state               # the protocol's own
     uint8_t sasl                # which response we are waiting for
     uint32_t errors
@@ -108,6 +110,20 @@ cdef void credentials_wipe(Login *l) noexcept nogil:
     stale password before EXTERNAL). The login stays, for the log, until a new one is given."""
     buffer_free(&l.password)
     l.password_known = False
+
+
+cdef inline Span capability(const Login *l) noexcept nogil:
+    """The reply to CAPABILITY, CAPA or EHLO."""
+    return l.server.capability_tls if l.tls else l.server.capability
+
+
+cdef inline bint may_start_tls(const Login *l) noexcept nogil:
+    return l.server.starttls and not l.tls
+
+
+cdef inline bint must_start_tls(const Login *l) noexcept nogil:
+    """No credentials before TLS (``starttls only``)."""
+    return l.server.starttls == STARTTLS_ONLY and not l.tls
 
 
 cdef inline void note(Login *l, int level, const char *text) noexcept nogil:
@@ -301,6 +317,8 @@ cdef Action login_command(Login *l) noexcept nogil:
         if parsed == PARSE_FATAL:
             action = ACT_CLOSE
     command_done(l)
+    if action == ACT_TLS:       # what was pipelined behind it came in clear (CVE-2011-0411, CVE-2021-33515)
+        buffer_free(&l.input)
     return action
 
 

@@ -2,6 +2,7 @@
 
 cdef enum:
     EVENTS_MAX = 512            # of one epoll_wait()
+    HANDSHAKES_MAX = 2          # steps of TLS handshakes in one turn
     ACCEPTS_MAX = 64            # of one turn, with multi_accept
     ACCEPT_PAUSE = 500          # milliseconds without accepting when descriptors have run out
 
@@ -188,6 +189,22 @@ cdef void run_leftovers(Core *core) noexcept nogil:
         s = following
 
 
+cdef void run_handshakes(Core *core) noexcept nogil:
+    """A few: a storm of them must not keep relayed sessions waiting."""
+    cdef Session *s
+    cdef int left = HANDSHAKES_MAX
+    while core.handshakes != NULL and left:
+        s = core.handshakes
+        core.handshakes = s.next
+        s.queued = False
+        if s.phase == PHASE_DEAD:
+            s.next = core.dead
+            core.dead = s
+        elif s.phase == PHASE_HANDSHAKE:
+            session_handshake(core, s)
+            left -= 1
+
+
 cdef void free_dead(Core *core) noexcept nogil:
     """After the batch: no event of it can name them any more."""
     cdef Session *s
@@ -206,7 +223,7 @@ cdef bint turn(Core *core, bint wait) noexcept nogil:
     """Wait for events (or only look), deal with them. False: finished."""
     cdef epoll_event[EVENTS_MAX] events
     cdef int n, i, timeout = 0
-    if wait and core.run == NULL:
+    if wait and core.run == NULL and core.handshakes == NULL:
         timeout = wheel_wait(&core.wheel, core.clock.now)
     n = epoll_wait(core.epoll, events, EVENTS_MAX, timeout)
     clock_update(&core.clock)
@@ -217,6 +234,8 @@ cdef bint turn(Core *core, bint wait) noexcept nogil:
         dispatch(core, &events[i])
     if core.run != NULL:
         run_leftovers(core)
+    if core.handshakes != NULL:
+        run_handshakes(core)
     wheel_advance(&core.wheel, core.clock.now, core, timer_fired)
     free_dead(core)
     if fm_load_acquire(&core.shutdown_ordered) and not core.draining:

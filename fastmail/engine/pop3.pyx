@@ -19,11 +19,18 @@ cdef enum:
     POP3_ARGUMENTS = 3
 
 
-cdef tuple pop3_capability(bytes server_name, list capabilities, uint32_t auth):
+cdef tuple pop3_capability(bytes server_name, list capabilities, uint32_t auth, StartTls starttls):
     if auth & MECH_PLAIN:       # pop3_auth cannot name LOGIN: PLAIN stands for both
         auth |= MECH_LOGIN
     mechanisms = [name for bit, name in ADVERTISED if auth & <uint32_t> bit]
-    capa = [b"+OK Capability list follows", *capabilities, b" ".join([b"SASL", *mechanisms]), b"."]
+    sasl = b" ".join([b"SASL", *mechanisms])
+    if starttls == STARTTLS_ONLY:
+        capabilities = [*(word for word in capabilities if word.upper() != b"USER"), b"STLS"]
+    elif starttls == STARTTLS_ON:
+        capabilities = [*capabilities, sasl, b"STLS"]
+    else:
+        capabilities = [*capabilities, sasl]
+    capa = [b"+OK Capability list follows", *capabilities, b"."]
     methods = [b"+OK methods supported:", *mechanisms, b"."]
     return b"\r\n".join(capa) + b"\r\n", b"\r\n".join(methods) + b"\r\n"
 
@@ -96,7 +103,7 @@ cdef Action pop3_ok(Login *l) noexcept nogil:
 
 cdef Action pop3_command(Login *l) noexcept nogil:
     if l.verb == POP3_CAPA:
-        put_span(&l.output, l.server.capability)
+        put_span(&l.output, l.server.capability_tls if l.state == POP3_USER_GIVEN else capability(l))
         return ACT_NEXT
     if l.verb == POP3_NOOP:
         return pop3_ok(l)
@@ -110,6 +117,13 @@ cdef Action pop3_command(Login *l) noexcept nogil:
         keep_argument(l, 0, &l.password)
         l.password_known = True
         return attempt(l, METHOD_PLAIN)
+    if l.verb == POP3_STLS:
+        if not may_start_tls(l):
+            return ACT_INVALID
+        pop3_ok(l)
+        return ACT_TLS
+    if must_start_tls(l):
+        return ACT_INVALID
     if l.verb == POP3_USER and l.arguments == 1:
         credentials_wipe(l)
         keep_argument(l, 0, &l.login)

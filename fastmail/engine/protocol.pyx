@@ -14,6 +14,7 @@ cdef enum Action:
     ACT_INVALID                 # answer "invalid command", uncounted, then go on
     ACT_AUTH                    # credentials are complete: ask the auth server
     ACT_CLOSE                   # send what is in output, then close
+    ACT_TLS                     # send what is in output, then start TLS
     ACT_FLUSH                   # send what is in output before anything else is parsed
 
 cdef enum UpstreamStep:
@@ -28,6 +29,8 @@ cdef struct Protocol:
     const char *name
     const char *challenge       # what comes before a SASL challenge
     const char *internal_error  # complete line
+    const char *certificate_bad     # complete line, instead of a greeting: ssl_verify_client
+    const char *certificate_missing
     int words_logged            # of a command that is too long: what comes before its arguments
     bint client_host            # the auth server is told the client's host name
     bint needs_password         # to log in at the backend
@@ -43,13 +46,17 @@ cdef struct Protocol:
 
 cdef Protocol[3] PROTOCOL_TABLE
 PROTOCOL_TABLE[0] = Protocol(
-    b"imap", b"+ ", b"* BAD internal server error\r\n", 2, False, True, False,
+    b"imap", b"+ ", b"* BAD internal server error\r\n",
+    b"* BYE SSL certificate error\r\n", b"* BYE No required SSL certificate\r\n", 2, False, True, False,
     imap_greeting, NULL, imap_verb, imap_parse, imap_command, imap_invalid, imap_rejected, imap_upstream)
 PROTOCOL_TABLE[1] = Protocol(
-    b"pop3", b"+ ", b"-ERR internal server error\r\n", 1, False, True, False,
+    b"pop3", b"+ ", b"-ERR internal server error\r\n",
+    b"-ERR SSL certificate error\r\n", b"-ERR No required SSL certificate\r\n", 1, False, True, False,
     pop3_greeting, NULL, pop3_verb, pop3_parse, pop3_command, pop3_invalid, pop3_rejected, pop3_upstream)
 PROTOCOL_TABLE[2] = Protocol(
-    b"smtp", b"334 ", b"451 4.3.2 Internal server error\r\n", 1, True, False, True,
+    b"smtp", b"334 ", b"451 4.3.2 Internal server error\r\n",
+    b"421 4.7.1 SSL certificate error\r\n",
+    b"421 4.7.1 No required SSL certificate\r\n", 1, True, False, True,
     smtp_greeting, smtp_early_talker, smtp_verb, smtp_parse, smtp_command, smtp_invalid, smtp_rejected,
     smtp_upstream)
 

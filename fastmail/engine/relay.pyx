@@ -163,7 +163,7 @@ cdef ssize_t flow_copy(Core *core, Flow *f, Channel *source, Channel *to) noexce
             sent = 0
     if sent < n and not flow_keep(f, core.shared + sent, <size_t> (n - sent)):
         return IO_ERROR
-    if n == SHARED_SIZE and f.pending == NULL and not f.bulk:
+    if n == SHARED_SIZE and f.pending == NULL and not f.bulk and source.ssl == NULL and to.ssl == NULL:
         f.pipe = pipe_borrow(core)
         f.bulk = f.pipe != NULL
     return n
@@ -179,7 +179,7 @@ cdef FlowResult flow_run(Core *core, Session *s, bint up) noexcept nogil:
     for _ in range(MOVES_PER_TURN):
         result = flow_out(core, f, to)
         if result == FLOW_ERROR:
-            relay_failed(s, b"send() failed", not up,
+            relay_failed(s, channel_send_failed(to), not up,
                          b"proxying and sending to upstream" if up else b"proxying and sending to client")
             return FLOW_ERROR
         if result == FLOW_WAIT:
@@ -193,7 +193,7 @@ cdef FlowResult flow_run(Core *core, Session *s, bint up) noexcept nogil:
         if n == IO_CLOSED:
             return FLOW_END
         if n == IO_ERROR:
-            relay_failed(s, b"recv() failed", up,
+            relay_failed(s, channel_recv_failed(source), up,
                          b"proxying and reading from client" if up else b"proxying and reading from upstream")
             return FLOW_END
     return FLOW_MORE
@@ -201,8 +201,9 @@ cdef FlowResult flow_run(Core *core, Session *s, bint up) noexcept nogil:
 
 cdef void relay_failed(Session *s, const char *what, bint client, const char *action) noexcept nogil:
     cdef int err = fm_errno()
-    session_log(s, LOG_ALERT if not is_network_error(err) else LOG_INFO if client else LOG_ERR,
-                err, what, span_of(NULL, 0), NULL, action)
+    cdef bint peer = is_network_error(err) or tls_peer_is_to_blame()
+    session_log(s, LOG_ALERT if not peer else LOG_INFO if client else LOG_ERR, err, what,
+                span_of(NULL, 0), NULL, action)
 
 
 # --- a session -----------------------------------------------------------------------------------
@@ -248,6 +249,6 @@ cdef void relay_serve(Core *core, Session *s) noexcept nogil:
         session_close(core, s)
     elif down == FLOW_END or up == FLOW_END:
         session_log(s, LOG_INFO, 0, b"proxied session done", span_of(NULL, 0), NULL, NULL)
-        session_close(core, s)
+        session_end(core, s)
     elif down == FLOW_MORE or up == FLOW_MORE:
         session_later(core, s)

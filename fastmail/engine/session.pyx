@@ -3,6 +3,7 @@
 
 cdef enum Phase:
     PHASE_DELAY = 0             # SMTP: the greeting is held back
+    PHASE_HANDSHAKE             # TLS, from the first byte on or after STARTTLS
     PHASE_COMMANDS              # before credentials
     PHASE_AUTH                  # the auth server has been asked
     PHASE_PAUSE                 # Auth-Wait before a rejection is sent
@@ -10,10 +11,12 @@ cdef enum Phase:
     PHASE_LOGIN                 # connecting to the backend and logging in there
     PHASE_RELAY
     PHASE_CLOSING               # what is in output goes out, then the session ends
+    PHASE_GOODBYE               # all has been sent, the client's close_notify is due
     PHASE_DEAD                  # closed; the struct is freed after this batch of events
 
 cdef enum:
     READS_PER_TURN = 16         # of one session, before the others get their turn
+    GOODBYE = 3000              # milliseconds for the client's close_notify
 
 cdef struct Session:
     Timer timer                 # first: a fired Timer * is its Session *
@@ -34,7 +37,8 @@ cdef struct Session:
     Flow up                     # client to backend
     Flow down
     uint8_t phase
-    uint8_t queued              # is on the run list
+    uint8_t queued              # is on the run list, or on that of handshakes
+    uint8_t starttls            # TLS was asked for by command
     uint8_t family              # the client's address
     uint16_t port
     uint8_t address[16]
@@ -65,6 +69,7 @@ cdef void session_log(Session *s, int level, int err, const char *text, Span quo
         line_puts(&line, text)
     if tail != NULL:
         line_puts(&line, tail)
+    line_tls_errors(&line)
     line_error(&line, err)
     if action != NULL:
         line_puts(&line, b" while ")
@@ -72,6 +77,8 @@ cdef void session_log(Session *s, int level, int err, const char *text, Span quo
     session_address(s, address)
     line_puts(&line, b", client: ")
     line_puts(&line, address)
+    if s.starttls:
+        line_puts(&line, b" using starttls")
     line_puts(&line, b", server: ")
     line_put(&line, s.listener.text.data, s.listener.text.size)
     if l == NULL:
@@ -256,7 +263,12 @@ cdef void session_begin(Core *core, Session *s) noexcept nogil:
 
 cdef void session_identified(Core *core, Session *s) noexcept nogil:
     """The client's address is known."""
-    session_secured(core, s)
+    if s.listener.tls:
+        s.phase = PHASE_HANDSHAKE
+        s.login.action = b"SSL handshaking"
+        session_deadline(core, s, s.server.timeout)
+    else:
+        session_secured(core, s)
 
 
 cdef void session_secured(Core *core, Session *s) noexcept nogil:
@@ -292,7 +304,7 @@ cdef bint session_flush(Core *core, Session *s) noexcept nogil:
     if l.output.end == l.output.start:
         return True
     if not channel_flush(&s.client, &l.output):
-        session_failed(core, s, b"send() failed", fm_errno(), True)
+        session_failed(core, s, channel_send_failed(&s.client), fm_errno(), True)
         return False
     if not s.client.blocked:
         return True
@@ -302,11 +314,12 @@ cdef bint session_flush(Core *core, Session *s) noexcept nogil:
 
 cdef void session_failed(Core *core, Session *s, const char *what, int err, bint client) noexcept nogil:
     """An error on the client's socket ends the session; one on the backend's is our internal error."""
+    cdef bint peer = is_network_error(err) or tls_peer_is_to_blame()
     if client:
-        session_say(s, LOG_INFO if is_network_error(err) else LOG_ALERT, err, what)
+        session_say(s, LOG_INFO if peer else LOG_ALERT, err, what)
         session_close(core, s)
     else:
-        session_say(s, LOG_ERR if is_network_error(err) else LOG_ALERT, err, what)
+        session_say(s, LOG_ERR if peer else LOG_ALERT, err, what)
         session_internal_error(core, s)
 
 
@@ -323,7 +336,40 @@ cdef void session_finish(Core *core, Session *s) noexcept nogil:
         auth_drop(core, s.auth)
     session_deadline(core, s, s.server.timeout)
     if session_flush(core, s):
+        session_end(core, s)
+
+
+cdef void session_end(Core *core, Session *s) noexcept nogil:
+    """All that there was to say has been sent. Over TLS the end is announced, and the client's own
+    announcement awaited for a while: closing with its bytes unread would cut ours off."""
+    if s.client.ssl == NULL or tls_goodbye(&s.client):
         session_close(core, s)
+        return
+    if s.phase == PHASE_RELAY:
+        core.relaying -= 1
+    s.phase = PHASE_GOODBYE
+    channel_close(core, &s.backend)
+    flow_free(core, &s.up)
+    flow_free(core, &s.down)
+    session_deadline(core, s, GOODBYE)
+    session_goodbye(core, s)
+
+
+cdef void session_goodbye(Core *core, Session *s) noexcept nogil:
+    """Read, unlooked at, what the client still sends."""
+    cdef ssize_t n
+    cdef int _
+    for _ in range(READS_PER_TURN):
+        if not s.client.readable:
+            return
+        n = channel_recv(&s.client, core.shared, SHARED_SIZE)
+        if n == IO_AGAIN:
+            return
+        if n <= 0:
+            ERR_clear_error()
+            session_close(core, s)
+            return
+    session_later(core, s)
 
 
 cdef void session_commands(Core *core, Session *s) noexcept nogil:
@@ -340,6 +386,9 @@ cdef void session_commands(Core *core, Session *s) noexcept nogil:
             continue
         if action == ACT_CLOSE:
             session_finish(core, s)
+            return
+        if action == ACT_TLS:
+            session_start_tls(core, s)
             return
         if not session_flush(core, s):
             if s.phase != PHASE_DEAD and action == ACT_AUTH:
@@ -376,7 +425,7 @@ cdef bint session_read_client(Core *core, Session *s) noexcept nogil:
     elif n == IO_CLOSED:
         session_close(core, s)
     else:
-        session_failed(core, s, b"recv() failed", fm_errno(), True)
+        session_failed(core, s, channel_recv_failed(&s.client), fm_errno(), True)
     return False
 
 
@@ -485,7 +534,7 @@ cdef void session_login(Core *core, Session *s) noexcept nogil:
         if n == IO_AGAIN:
             return
         if n == IO_ERROR:
-            session_failed(core, s, b"recv() failed", fm_errno(), False)
+            session_failed(core, s, channel_recv_failed(&s.backend), fm_errno(), False)
             return
         if n == IO_CLOSED:
             session_internal_error(core, s)
@@ -508,7 +557,7 @@ cdef bint session_send_order(Core *core, Session *s) noexcept nogil:
     if l.order.end == l.order.start:
         return True
     if not channel_flush(&s.backend, &l.order):
-        session_failed(core, s, b"send() failed", fm_errno(), False)
+        session_failed(core, s, channel_send_failed(&s.backend), fm_errno(), False)
         return False
     if s.backend.blocked:
         channel_watch_out(core, &s.backend, s, TAG_BACKEND)
@@ -527,7 +576,11 @@ cdef void session_serve(Core *core, Session *s) noexcept nogil:
         session_login(core, s)
     elif s.phase == PHASE_CLOSING:
         if session_flush(core, s):
-            session_close(core, s)
+            session_end(core, s)
+    elif s.phase == PHASE_HANDSHAKE:
+        session_shake_later(core, s)
+    elif s.phase == PHASE_GOODBYE:
+        session_goodbye(core, s)
     elif s.phase == PHASE_DELAY:
         session_early_talker(core, s)
     elif s.phase == PHASE_AUTH:
@@ -575,6 +628,8 @@ cdef void session_expired(Core *core, Session *s) noexcept nogil:
     elif s.phase == PHASE_LOGIN:
         session_say(s, LOG_INFO, ETIMEDOUT, b"upstream timed out")
         session_internal_error(core, s)
+    elif s.phase == PHASE_HANDSHAKE or s.phase == PHASE_GOODBYE:
+        session_close(core, s)          # as silently as nginx
     else:
         if s.login != NULL:
             action = s.login.action

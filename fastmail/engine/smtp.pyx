@@ -10,14 +10,17 @@ cdef enum SmtpVerb:
     SMTP_MAIL
     SMTP_RCPT
     SMTP_RSET
-    SMTP_REFUSED                # VRFY, EXPN, HELP, STARTTLS: known, not served, not an error
+    SMTP_STARTTLS
+    SMTP_REFUSED                # VRFY, EXPN, HELP: known, not served, not an error
 
 
-cdef tuple smtp_capability(bytes server_name, list capabilities, uint32_t auth):
+cdef tuple smtp_capability(bytes server_name, list capabilities, uint32_t auth, StartTls starttls):
     mechanisms = [name for bit, name in ADVERTISED if auth & <uint32_t> bit]
     lines = [server_name, *capabilities]
-    if mechanisms:
+    if mechanisms and starttls != STARTTLS_ONLY:
         lines.append(b" ".join([b"AUTH", *mechanisms]))
+    if starttls:
+        lines.append(b"STARTTLS")
     last = lines.pop()
     return b"".join(b"250-" + line + b"\r\n" for line in lines) + b"250 " + last + b"\r\n", b""
 
@@ -59,8 +62,9 @@ cdef int smtp_verb(Span s) noexcept nogil:
         return SMTP_RSET
     if span_is_word(s, b"NOOP"):
         return SMTP_NOOP
-    if span_is_word(s, b"VRFY") or span_is_word(s, b"EXPN") or span_is_word(s, b"HELP") \
-            or span_is_word(s, b"STARTTLS"):
+    if span_is_word(s, b"STARTTLS"):
+        return SMTP_STARTTLS
+    if span_is_word(s, b"VRFY") or span_is_word(s, b"EXPN") or span_is_word(s, b"HELP"):
         return SMTP_REFUSED
     return SMTP_NONE
 
@@ -91,6 +95,8 @@ cdef Action smtp_command(Login *l) noexcept nogil:
     if l.verb == SMTP_EHLO or l.verb == SMTP_HELO:
         return smtp_hello(l)
     if l.verb == SMTP_AUTH:
+        if must_start_tls(l):
+            return ACT_INVALID
         if l.arguments == 0:
             return smtp_reply(l, b"501 5.5.4 Invalid argument\r\n")
         return sasl_start(l, l.arguments)
@@ -101,12 +107,25 @@ cdef Action smtp_command(Login *l) noexcept nogil:
     if l.verb == SMTP_QUIT:
         smtp_reply(l, b"221 2.0.0 Bye\r\n")
         return ACT_CLOSE
+    if l.verb == SMTP_STARTTLS:
+        return smtp_starttls(l)
     if l.verb == SMTP_REFUSED:
         return ACT_INVALID
     if l.verb == SMTP_RSET:
         buffer_free(&l.mail_from)
         buffer_free(&l.rcpt_to)
     return smtp_reply(l, b"250 2.0.0 OK\r\n")
+
+
+cdef Action smtp_starttls(Login *l) noexcept nogil:
+    """What the client has said in clear is forgotten (RFC 3207 section 4.2)."""
+    if not may_start_tls(l):
+        return ACT_INVALID
+    buffer_free(&l.helo)
+    buffer_free(&l.mail_from)
+    buffer_free(&l.rcpt_to)
+    puts(&l.output, b"220 2.0.0 Start TLS\r\n")
+    return ACT_TLS
 
 
 cdef Action smtp_hello(Login *l) noexcept nogil:
@@ -118,7 +137,7 @@ cdef Action smtp_hello(Login *l) noexcept nogil:
     buffer_free(&l.rcpt_to)
     if l.verb == SMTP_EHLO:
         l.esmtp = True
-        put_span(&l.output, l.server.capability)
+        put_span(&l.output, capability(l))
         return ACT_NEXT
     puts(&l.output, b"250 ")
     put_span(&l.output, l.server.server_name)

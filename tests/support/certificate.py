@@ -10,15 +10,15 @@ class Certificate:
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / "certificate.pem"
-        self._key = directory / "key.pem"
+        self.key = directory / "key.pem"
         subprocess.run(
             ["openssl", "req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-             "-keyout", self._key, "-out", self.path, "-days", "2", "-subj", "/CN=auth.test",
+             "-keyout", self.key, "-out", self.path, "-days", "2", "-subj", "/CN=auth.test",
              "-addext", "subjectAltName=IP:127.0.0.1,DNS:auth.test"],
             check=True, capture_output=True,
         )  # fmt: skip
 
     def server_context(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.path, self._key)
+        context.load_cert_chain(self.path, self.key)
         return context

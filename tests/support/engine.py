@@ -153,6 +153,7 @@ class Rig:
         family: socket.AddressFamily = socket.AF_INET,
         directory: Path | None = None,
         engine: dict[str, Any] | None = None,
+        flags: int = 0,
         **options: Any,
     ) -> None:
         self._before = descriptors()
@@ -170,7 +171,7 @@ class Rig:
             "log": [(self._log, 7)],
         }
         self.server = Server(**(settings | options))
-        listeners = [(self.listener.socket.fileno(), NAME.encode(), self.server)]
+        listeners = [(self.listener.socket.fileno(), NAME.encode(), self.server, flags)]
         self.engine = Engine(listeners, **({"log": [(self._log, 7)]} | (engine or {})))
         self.thread = threading.Thread(target=self.engine.run, daemon=True)
 

@@ -1,0 +1,305 @@
+# TLS on a channel: libssl over a BIO of our own, which knows what the epoll edges have told. It therefore
+# never asks the kernel for bytes that are not there, and a read ahead takes whole records in one call.
+# With kernel TLS (ssl_conf_command Options KTLS) libssl works on the descriptor itself.
+
+cdef enum:
+    RECORDS_MAX = 16            # sent or read in one go: 256 kB of full-size records
+
+cdef BIO_METHOD *channel_bio = NULL
+
+
+cdef int bio_read(BIO *b, char *buf, int n) noexcept nogil:
+    cdef Channel *c = <Channel *> BIO_get_data(b)
+    cdef ssize_t got
+    BIO_clear_retry_flags(b)
+    if c.ended:
+        return 0
+    if not c.raw:
+        BIO_set_retry_read(b)
+        return -1
+    while True:
+        got = recv(c.fd, buf, <size_t> n, 0)
+        if got > 0:
+            if got < n and not c.hangup and not c.cuts:
+                c.raw = False
+            return <int> got
+        if got == 0:
+            c.raw = False
+            c.ended = True
+            return 0
+        if fm_errno() == EINTR:
+            continue
+        c.raw = False
+        if fm_errno() == EAGAIN:
+            BIO_set_retry_read(b)
+        else:
+            c.ended = True
+        return -1
+
+
+cdef int bio_write(BIO *b, const char *buf, int n) noexcept nogil:
+    cdef Channel *c = <Channel *> BIO_get_data(b)
+    cdef ssize_t sent
+    BIO_clear_retry_flags(b)
+    while True:
+        sent = send(c.fd, buf, <size_t> n, MSG_NOSIGNAL)
+        if sent >= 0:
+            return <int> sent
+        if fm_errno() == EINTR:
+            continue
+        if fm_errno() == EAGAIN:
+            c.blocked = True
+            BIO_set_retry_write(b)
+        return -1
+
+
+cdef long bio_ctrl(BIO *b, int command, long number, void *p) noexcept nogil:
+    if command == BIO_CTRL_EOF:
+        return (<Channel *> BIO_get_data(b)).ended
+    return command == BIO_CTRL_FLUSH or command == BIO_CTRL_DUP
+
+
+cdef int tls_prepare() except -1:
+    global channel_bio
+    if channel_bio == NULL:
+        channel_bio = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, b"fastmail channel")
+        if channel_bio == NULL:
+            raise MemoryError
+        BIO_meth_set_read(channel_bio, bio_read)
+        BIO_meth_set_write(channel_bio, bio_write)
+        BIO_meth_set_ctrl(channel_bio, bio_ctrl)
+    return 0
+
+tls_prepare()
+
+
+cdef bint tls_begin(Channel *c, SSL_CTX *context, bint accepting) noexcept nogil:
+    """From now on the channel speaks TLS; the handshake is still to be done. False: no memory."""
+    cdef SSL *ssl
+    cdef BIO *bio
+    ERR_clear_error()
+    ssl = SSL_new(context)
+    if ssl == NULL:
+        return False
+    if SSL_get_options(ssl) & SSL_OP_ENABLE_KTLS:
+        if not SSL_set_fd(ssl, c.fd):
+            SSL_free(ssl)
+            return False
+    else:
+        bio = BIO_new(channel_bio)
+        if bio == NULL:
+            SSL_free(ssl)
+            return False
+        BIO_set_data(bio, c)
+        BIO_set_init(bio, 1)
+        SSL_set_bio(ssl, bio, bio)
+    if accepting:
+        SSL_set_accept_state(ssl)
+    else:
+        SSL_set_connect_state(ssl)
+    c.ssl = ssl
+    c.raw = c.readable = True
+    return True
+
+
+cdef ssize_t tls_result(Channel *c, int result, bint reading) noexcept nogil:
+    """What a call of libssl that did not succeed means, as channel_recv() and channel_send() say it."""
+    cdef int err = fm_errno()
+    cdef int what = SSL_get_error(c.ssl, result)
+    if what == SSL_ERROR_WANT_READ and reading:
+        c.readable = False
+        return IO_AGAIN
+    if what == SSL_ERROR_WANT_WRITE:
+        c.blocked = True
+        if reading:
+            c.readable = False      # until something can be sent
+        return IO_AGAIN
+    c.readable = False
+    if what != SSL_ERROR_ZERO_RETURN:
+        c.quiet = True
+    if reading and (what == SSL_ERROR_ZERO_RETURN or ERR_peek_error() == 0):
+        return IO_CLOSED            # a connection that broke counts as one that was closed, as with nginx
+    fm_set_errno(err if what == SSL_ERROR_SYSCALL else 0)
+    return IO_ERROR
+
+
+cdef ssize_t tls_handshake(Channel *c) noexcept nogil:
+    """1: done; else as tls_result()."""
+    cdef int result
+    ERR_clear_error()
+    result = SSL_do_handshake(c.ssl)
+    return 1 if result == 1 else tls_result(c, result, True)
+
+
+cdef ssize_t tls_recv(Channel *c, char *buf, size_t n) noexcept nogil:
+    """Fill ``buf`` from as many records as have come."""
+    cdef size_t got = 0
+    cdef int result
+    cdef ssize_t outcome
+    ERR_clear_error()
+    while got < n:
+        result = SSL_read(c.ssl, buf + got, <int> (n - got))
+        if result > 0:
+            got += <size_t> result
+            continue
+        outcome = tls_result(c, result, True)
+        if got == 0:
+            return outcome
+        if outcome != IO_AGAIN:
+            c.readable = True       # to be found again by the next read
+            ERR_clear_error()
+        break
+    return <ssize_t> got
+
+
+cdef ssize_t tls_send(Channel *c, const char *buf, size_t n) noexcept nogil:
+    cdef size_t sent = 0
+    cdef int result
+    cdef ssize_t outcome
+    ERR_clear_error()
+    while sent < n:
+        result = SSL_write(c.ssl, buf + sent, <int> (n - sent))
+        if result > 0:
+            sent += <size_t> result
+            continue
+        outcome = tls_result(c, result, False)
+        if outcome == IO_AGAIN:
+            return <ssize_t> sent if sent else IO_AGAIN
+        return IO_ERROR
+    return <ssize_t> sent
+
+
+cdef bint tls_goodbye(Channel *c) noexcept nogil:
+    """Send close_notify. True: nothing more is to come, or can be sent; else the peer's is due."""
+    cdef int result
+    if c.quiet or SSL_in_init(c.ssl):
+        return True
+    ERR_clear_error()
+    result = SSL_shutdown(c.ssl)
+    if result == 0 and not c.ended:
+        return False
+    return True
+
+
+cdef void tls_free(Channel *c) noexcept nogil:
+    if c.ssl != NULL:
+        SSL_free(c.ssl)
+        c.ssl = NULL
+        ERR_clear_error()
+
+
+cdef bint tls_peer_is_to_blame() noexcept nogil:
+    """The oldest error queued is one that a peer's bytes cause, not one of our memory or configuration."""
+    cdef unsigned long e = ERR_peek_error()
+    return ERR_GET_LIB(e) == ERR_LIB_SSL and ERR_GET_REASON(e) >= 100
+
+
+cdef void line_tls_errors(Line *line) noexcept nogil:
+    """`` (SSL: error:…:data error:…)``: all that libssl has queued (reference 1.7)."""
+    cdef char text[256]
+    cdef const char *data
+    cdef int flags
+    cdef unsigned long e
+    if ERR_peek_error() == 0:
+        return
+    line_puts(line, b" (SSL:")
+    while True:
+        data = NULL
+        flags = 0
+        e = ERR_get_error_all(NULL, NULL, NULL, &data, &flags)
+        if e == 0:
+            break
+        ERR_error_string_n(e, text, sizeof(text))
+        line_puts(line, b" ")
+        line_puts(line, text)
+        if data != NULL and data[0] and flags & ERR_TXT_STRING:
+            line_puts(line, b":")
+            line_puts(line, data)
+    line_puts(line, b")")
+
+
+# --- what the auth server is told ------------------------------------------------------------------
+
+cdef void put_bio(Buffer *out, BIO *bio, bint escaped) noexcept nogil:
+    cdef char *data = NULL
+    cdef long n = BIO_get_mem_data(bio, &data)
+    if n > 0:
+        if escaped:
+            put_http_escaped(out, span_of(data, <size_t> n))
+        else:
+            put(out, data, <size_t> n)
+
+
+cdef void put_tls_name(Buffer *out, const char *header, const X509_NAME *name) noexcept nogil:
+    cdef BIO *bio = BIO_new(BIO_s_mem())
+    if bio == NULL:
+        out.failed = True
+        return
+    X509_NAME_print_ex(bio, name, 0, XN_FLAG_RFC2253)
+    puts(out, header)
+    put_bio(out, bio, False)
+    puts(out, b"\r\n")
+    BIO_free(bio)
+
+
+cdef void put_tls_headers(Buffer *out, const SSL *ssl, int verify, bint with_certificate) noexcept nogil:
+    """Auth-SSL and its companions (reference 6.1)."""
+    cdef X509 *certificate
+    puts(out, b"Auth-SSL: on\r\nAuth-SSL-Protocol: ")
+    puts(out, SSL_get_version(ssl))
+    puts(out, b"\r\nAuth-SSL-Cipher: ")
+    puts(out, SSL_CIPHER_get_name(SSL_get_current_cipher(ssl)))
+    puts(out, b"\r\n")
+    if verify == VERIFY_OFF:
+        return
+    certificate = SSL_get0_peer_certificate(ssl)
+    puts(out, b"Auth-SSL-Verify: ")
+    if certificate == NULL:
+        puts(out, b"NONE\r\n")
+        return
+    if SSL_get_verify_result(ssl) == X509_V_OK:
+        puts(out, b"SUCCESS")
+    else:
+        puts(out, b"FAILED:")
+        puts(out, X509_verify_cert_error_string(SSL_get_verify_result(ssl)))
+    puts(out, b"\r\n")
+    put_tls_name(out, b"Auth-SSL-Subject: ", X509_get_subject_name(certificate))
+    put_tls_name(out, b"Auth-SSL-Issuer: ", X509_get_issuer_name(certificate))
+    put_tls_numbers(out, certificate)
+    if with_certificate:
+        put_tls_certificate(out, certificate)
+
+
+cdef void put_tls_numbers(Buffer *out, const X509 *certificate) noexcept nogil:
+    cdef unsigned char digest[64]
+    cdef unsigned int size = 0
+    cdef unsigned int i
+    cdef char pair[2]
+    cdef const char *digits = b"0123456789abcdef"
+    cdef BIO *bio = BIO_new(BIO_s_mem())
+    if bio == NULL:
+        out.failed = True
+        return
+    i2a_ASN1_INTEGER(bio, X509_get0_serialNumber(certificate))
+    puts(out, b"Auth-SSL-Serial: ")
+    put_bio(out, bio, False)
+    BIO_free(bio)
+    puts(out, b"\r\nAuth-SSL-Fingerprint: ")
+    X509_digest(certificate, EVP_sha1(), digest, &size)
+    for i in range(size):
+        pair[0] = digits[digest[i] >> 4]
+        pair[1] = digits[digest[i] & 15]
+        put(out, pair, 2)
+    puts(out, b"\r\n")
+
+
+cdef void put_tls_certificate(Buffer *out, X509 *certificate) noexcept nogil:
+    cdef BIO *bio = BIO_new(BIO_s_mem())
+    if bio == NULL:
+        out.failed = True
+        return
+    PEM_write_bio_X509(bio, certificate)
+    puts(out, b"Auth-SSL-Cert: ")
+    put_bio(out, bio, True)
+    puts(out, b"\r\n")
+    BIO_free(bio)

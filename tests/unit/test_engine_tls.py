@@ -1,0 +1,279 @@
+"""TLS between client and engine, on the descriptor: handshakes, STARTTLS, the relay, and every way to end."""
+
+import os
+import random
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from support.certificate import Certificate
+from support.engine import PATIENCE, Peer, Rig, suffix, until
+
+from fastmail._speedups import LISTEN_SSL, TLSContext
+
+LOGIN = b"a LOGIN user pass\r\n"
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return Certificate(tmp_path_factory.mktemp("certificate"))
+
+
+@pytest.fixture
+def context(certificate: Certificate) -> TLSContext:
+    return TLSContext(os.fsencode(certificate.path), os.fsencode(certificate.key))
+
+
+def trusting(certificate: Certificate, version: ssl.TLSVersion | None = None) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=certificate.path)
+    if version is not None:
+        context.minimum_version = context.maximum_version = version
+    return context
+
+
+VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
+
+
+def secured(peer: Peer, context: ssl.SSLContext) -> Peer:
+    """The same connection, with TLS."""
+    peer.socket = context.wrap_socket(peer.socket, server_hostname="auth.test")
+    return peer
+
+
+class Torn:
+    """A TLS client whose every byte goes out, or comes in, by itself."""
+
+    def __init__(self, peer: Peer, context: ssl.SSLContext, size: int) -> None:
+        self.peer = peer
+        self.size = size
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self.incoming, self.outgoing, server_hostname="auth.test")
+        peer.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def _pump(self) -> None:
+        data = self.outgoing.read()
+        for at in range(0, len(data), self.size):
+            self.peer.send(data[at : at + self.size])
+
+    def _until(self, call: Callable[..., Any], *arguments: object) -> Any:
+        while True:
+            try:
+                result = call(*arguments)
+                self._pump()
+                return result
+            except ssl.SSLWantReadError:
+                self._pump()
+                data = self.peer.socket.recv(self.size)
+                if data:
+                    self.incoming.write(data)
+                else:
+                    self.incoming.write_eof()
+
+    def handshake(self) -> None:
+        self._until(self.tls.do_handshake)
+
+    def send(self, data: bytes) -> None:
+        for at in range(0, len(data), self.size):
+            self._until(self.tls.write, data[at : at + self.size])
+
+    def line(self) -> bytes:
+        got = b""
+        while not got.endswith(b"\n"):
+            got += self._until(self.tls.read, 1)
+        return got
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_imaps(certificate: Certificate, context: TLSContext, version: ssl.TLSVersion) -> None:
+    with Rig(tls=context, flags=LISTEN_SSL) as rig:
+        client = secured(rig.connect(), trusting(certificate, version))
+        assert client.line() == b"* OK IMAP4 ready\r\n"
+        client.send(b"x CAPABILITY\r\n" + LOGIN)
+        assert client.line() == b"* CAPABILITY AUTH=PLAIN\r\n"
+        assert client.line() == b"x OK completed\r\n"
+        auth = rig.asked()
+        name = {"TLSv1_2": b"TLSv1.2", "TLSv1_3": b"TLSv1.3"}[version.name]
+        cipher = client.socket.cipher()[0].encode()  # type: ignore[attr-defined]
+        assert (
+            b"Auth-SSL: on\r\nAuth-SSL-Protocol: " + name + b"\r\nAuth-SSL-Cipher: " + cipher in auth.request
+        )
+        auth.send(rig.accepting())
+        backend = rig.connected()
+        backend.send(b"* OK hi\r\n")
+        assert backend.line() == b'a LOGIN "user" "pass"\r\n'
+        backend.send(b"a OK in\r\n")
+        assert client.line() == b"a OK in\r\n"
+        client.send(b"b NOOP\r\n")
+        assert backend.line() == b"b NOOP\r\n"
+        backend.send(b"b OK\r\n")
+        backend.close()
+        assert client.rest() == b"b OK\r\n"  # ssl raises if the end was not announced
+        client.socket.unwrap()  # type: ignore[attr-defined]
+        rig.quiet()
+        assert rig.log() == [f"[info] client logged in{suffix()}", f"[info] proxied session done{suffix()}"]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+@pytest.mark.parametrize("version", VERSIONS)
+def test_torn(certificate: Certificate, context: TLSContext, version: ssl.TLSVersion, size: int) -> None:
+    with Rig(tls=context, flags=LISTEN_SSL) as rig:
+        client = Torn(rig.connect(), trusting(certificate, version), size)
+        client.handshake()
+        assert client.line() == b"* OK IMAP4 ready\r\n"
+        client.send(LOGIN)
+        rig.asked().send(rig.accepting())
+        backend = rig.connected()
+        backend.send(b"* OK hi\r\n")
+        backend.line()
+        backend.send(b"a OK in\r\n")
+        assert client.line() == b"a OK in\r\n"
+        client.send(b"b NOOP\r\n")
+        assert backend.line() == b"b NOOP\r\n"
+
+
+STARTTLS = {  # greeting, command, reply; then a command over TLS, and its reply
+    "imap": (b"* OK IMAP4 ready", b"s STARTTLS", b"s OK completed", b"a NOOP", b"a OK completed"),
+    "pop3": (b"+OK POP3 ready", b"STLS", b"+OK", b"NOOP", b"+OK"),
+    "smtp": (b"220 mail.test ESMTP ready", b"STARTTLS", b"220 2.0.0 Start TLS", b"NOOP", b"250 2.0.0 OK"),
+}
+
+
+@pytest.mark.parametrize("protocol", STARTTLS)
+def test_a1_a2_what_is_pipelined_behind_starttls_is_dropped(
+    certificate: Certificate, context: TLSContext, protocol: str
+) -> None:
+    greeting, command, reply, after, answer = (line + b"\r\n" for line in STARTTLS[protocol])
+    with Rig(protocol=protocol, tls=context, starttls="on") as rig:
+        client = rig.connect()
+        assert client.line() == greeting
+        client.send(command + b"x BAD\r\nQUIT\r\nx LOGOUT\r\n")
+        assert client.line() == reply
+        secured(client, trusting(certificate))
+        client.send(after)
+        assert client.line() == answer
+        client.socket.close()
+        rig.quiet()
+        assert rig.log() == []
+
+
+def test_credentials_after_starttls_only(certificate: Certificate, context: TLSContext) -> None:
+    with Rig(tls=context, starttls="only") as rig:
+        client = rig.client()
+        client.send(LOGIN + b"c CAPABILITY\r\ns STARTTLS\r\n")
+        assert client.line() == b"a BAD invalid command\r\n"
+        assert client.line() == b"* CAPABILITY STARTTLS LOGINDISABLED\r\n"
+        assert client.line() + client.line() == b"c OK completed\r\ns OK completed\r\n"
+        secured(client, trusting(certificate))
+        client.send(b"c CAPABILITY\r\n" + LOGIN)
+        assert client.line() == b"* CAPABILITY AUTH=PLAIN\r\n"
+        rig.asked().send(b"HTTP/1.0 200 OK\r\nAuth-Status: no way\r\n\r\n")
+        assert client.rest() == b"c OK completed\r\na NO no way\r\n"
+        rig.quiet()
+        until(lambda: len(rig.log()) == 1)
+        (line,) = rig.log()
+        assert "client: 127.0.0.1 using starttls, server: " in line
+
+
+def test_plain_text_sent_to_tls(context: TLSContext) -> None:
+    with Rig(tls=context, flags=LISTEN_SSL) as rig:
+        client = rig.connect()
+        client.send(b"a LOGIN user pass\r\n")
+        client.rest()
+        rig.quiet()
+        until(lambda: len(rig.log()) == 1)
+        (line,) = rig.log()
+        assert line.startswith("[info] SSL_do_handshake() failed (SSL: error:")
+        assert line.endswith(f" while SSL handshaking{suffix('', '')}")
+
+
+def test_client_that_leaves_before_the_handshake(context: TLSContext) -> None:
+    with Rig(tls=context, flags=LISTEN_SSL) as rig:
+        rig.connect().close()
+        rig.logged(f"[info] peer closed connection in SSL handshake while SSL handshaking{suffix('', '')}")
+        rig.quiet()
+
+
+def test_silence_before_the_handshake(context: TLSContext) -> None:
+    with Rig(tls=context, flags=LISTEN_SSL, timeout=50) as rig:
+        assert rig.connect().rest() == b""
+        rig.quiet()
+        assert rig.log() == []
+
+
+@pytest.fixture
+def relayed(certificate: Certificate, context: TLSContext) -> Iterator[tuple[Rig, Peer, Peer]]:
+    with Rig(tls=context, flags=LISTEN_SSL) as rig:
+        client = secured(rig.connect(), trusting(certificate))
+        client.line()
+        client.send(LOGIN)
+        rig.asked().send(rig.accepting())
+        backend = rig.connected()
+        backend.send(b"* OK hi\r\n")
+        backend.line()
+        backend.send(b"a OK in\r\n")
+        client.line()
+        yield rig, client, backend
+
+
+def test_megabytes_both_ways(relayed: tuple[Rig, Peer, Peer]) -> None:
+    """Each side sends more than the sockets hold before the other reads."""
+    _, client, backend = relayed
+    data = random.Random(7).randbytes(8 << 20)
+    for source, sink in ((backend, client), (client, backend)):
+        thread = threading.Thread(target=source.send, args=(data,))
+        thread.start()
+        assert sink.read(len(data)) == data
+        thread.join(PATIENCE)
+
+
+def test_client_announces_its_end(relayed: tuple[Rig, Peer, Peer]) -> None:
+    rig, client, backend = relayed
+    client.send(b"b LOGOUT\r\n")
+    client.socket.settimeout(PATIENCE)
+    client.socket.unwrap()  # type: ignore[attr-defined]
+    assert backend.rest() == b"b LOGOUT\r\n"
+    rig.logged(f"[info] proxied session done{suffix()}")
+    rig.quiet()
+
+
+def test_client_that_goes_without_a_word(relayed: tuple[Rig, Peer, Peer]) -> None:
+    rig, client, backend = relayed
+    client.send(b"b LOGOUT\r\n")
+    client.socket.shutdown(socket.SHUT_RDWR)
+    assert backend.rest() == b"b LOGOUT\r\n"
+    rig.logged(f"[info] proxied session done{suffix()}")
+    rig.quiet()
+
+
+def test_record_that_is_none(relayed: tuple[Rig, Peer, Peer]) -> None:
+    rig, client, backend = relayed
+    os.write(client.socket.fileno(), b"\x17\x03\x03\x00\x20" + bytes(32))
+    assert backend.rest() == b""
+    rig.quiet()
+    until(lambda: len(rig.log()) == 3)
+    assert rig.log()[-2].startswith("[info] SSL_read() failed (SSL: error:")
+
+
+def test_backend_ends_while_the_client_does_not_read(relayed: tuple[Rig, Peer, Peer]) -> None:
+    """Its last bytes, and the end's announcement behind them, wait until the client reads again."""
+    rig, client, backend = relayed
+    data = random.Random(8).randbytes(100_000)
+    backend.send(data)
+    backend.close()
+    assert client.rest() == data
+    client.close()
+    rig.quiet()
+
+
+def test_time_for_the_clients_own_end(certificate: Certificate, context: TLSContext) -> None:
+    with Rig(tls=context, flags=LISTEN_SSL) as rig:
+        client = secured(rig.connect(), trusting(certificate))
+        client.line()
+        client.send(b"a LOGOUT\r\n")
+        assert client.rest() == b"* BYE\r\na OK completed\r\n"
+        assert rig.stat("sessions") == 1
+        client.close()
+        rig.quiet()
