@@ -145,7 +145,9 @@ def _run(identity: str, arguments: Arguments, command: str) -> int:
     log = bootstrap(first_log if first_log == "stderr" else options.prefixed(first_log), identity)
     if "s" in values:
         try:
-            pid_path = options.pid_path(options.load())
+            configuration = options.load()
+            configuration.check()
+            pid_path = options.pid_path(configuration)
         except ConfigError as error:
             refuse(error, log)
             return 1
@@ -198,6 +200,7 @@ def _print_about(identity: str, flags: set[str]) -> None:
         lines += [
             f"built by {built_by()}",
             f"built with {ssl.OPENSSL_VERSION}",
+            "TLS SNI support enabled",
             f"configure arguments: --prefix={defaults.prefix.rstrip('/')} --conf-path={defaults.conf}"
             f" --error-log-path={defaults.error_log} --pid-path={defaults.pid}"
             f" --lock-path={defaults.lock_file} --user={defaults.user} --with-mail",

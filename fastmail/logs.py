@@ -121,7 +121,7 @@ class Log:
     """Where this process writes its messages.
 
     ``console`` names the program for the copies that warnings and worse leave on stderr while starting
-    (``fastmail: [emerg] …``); None once nobody is watching.
+    (``fastmail: [emerg] …``) if any target wants them; None once nobody is watching.
     """
 
     def __init__(self, targets: Iterable[tuple[int, int]] = (), *, console: str | None = None) -> None:
@@ -141,7 +141,8 @@ class Log:
             if level <= threshold:
                 write(fd, line)
                 seen = seen or fd == STDERR_FD
-        if self.console is not None and level <= WARN and not seen:
+        wanted = not self._targets or any(level <= threshold for _, threshold in self._targets)
+        if self.console is not None and level <= WARN and wanted and not seen:
             say(self.console, f"[{LEVELS[level]}] {text}")
 
     def emerg(self, message: str, error: OSError | None = None) -> None:

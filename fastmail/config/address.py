@@ -206,6 +206,8 @@ def parse_networks(text: str) -> list[Network]:
     network = _cidr(text)
     if network is not None:
         return [network]
+    if text.startswith("["):
+        raise AddressError("host not found")  # brackets are for addresses with a port
     return [Network(ipaddress.ip_network(numeric)) for _, numeric in resolve(text)]
 
 

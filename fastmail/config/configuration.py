@@ -72,13 +72,32 @@ class Configuration:
         self.messages = environment.messages
         self.main: Mapping[str, Any] = _level(parser.main, environment)
         self.error_log = error_log.with_default(self.main["error_log"], environment)
+        self.has_events = "events" in parser.main.blocks
         events = parser.main.blocks.get("events", [Scope("events")])[0]
         self.events: Mapping[str, Any] = _level(events, environment)
+        mails = parser.main.blocks.get("mail", [])
+        self.mail_error_log: list[ErrorLog] = [
+            log for mail in mails for log in mail.values.get("error_log", ())
+        ]
         self.servers = [
             ServerConfiguration(server, mail, environment, self.error_log)
-            for mail in parser.main.blocks.get("mail", ())
+            for mail in mails
             for server in mail.blocks.get("server", ())
         ]
+
+    def check(self) -> None:
+        """What nginx looks at once the syntax is known to be right. Raises ConfigError.
+
+        A worker needs one connection for each listening socket and one for the master's channel.
+        """
+        if not self.has_events:
+            raise ConfigError('no "events" section in configuration')
+        listens = sum(len(server.listens) for server in self.servers)
+        connections = self.events["worker_connections"]
+        if connections < listens + 1:
+            raise ConfigError(
+                f"{connections} worker_connections are not enough for {listens} listening sockets"
+            )
 
 
 def _level(scope: Scope, environment: Environment) -> dict[str, Any]:
@@ -100,6 +119,8 @@ def load(
 ) -> Configuration:
     """Read the file at ``path`` (relative to ``prefix``) after the directives of ``-g``.
 
+    What remains is for check().
+
     Raises ConfigError with nginx's text for the first thing that is wrong. Host names are resolved,
     which may block.
     """
@@ -115,16 +136,4 @@ def load(
     if globals_text:
         parser.parse_text(globals_text)
     parser.parse_file(path)
-    if "events" not in parser.main.blocks:
-        raise ConfigError('no "events" section in configuration')
-    configuration = Configuration(path, parser)
-    _check_connections(configuration)
-    return configuration
-
-
-def _check_connections(configuration: Configuration) -> None:
-    """A worker needs one connection for each listening socket and one for the master's channel."""
-    listens = sum(len(server.listens) for server in configuration.servers)
-    connections = configuration.events["worker_connections"]
-    if connections < listens + 1:
-        raise ConfigError(f"{connections} worker_connections are not enough for {listens} listening sockets")
+    return Configuration(path, parser)

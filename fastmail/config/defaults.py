@@ -31,7 +31,7 @@ FASTMAIL = Defaults(
 NGINX = Defaults(
     prefix="/usr/share/nginx/",
     conf="/etc/nginx/nginx.conf",
-    error_log="/var/log/nginx/error.log",
+    error_log="stderr",
     pid="/run/nginx.pid",
     lock_file="/var/lock/nginx.lock",
 )

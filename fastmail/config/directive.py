@@ -63,7 +63,7 @@ class Directive:
     text: str
     state: State = State.SUPPORTED
     harmless: tuple[Any, ...] = field(default=())  # values besides the default that ask for nothing
-    warns: bool = False  # using it is worth a warning: a mail proxy has no use for it
+    warns: bool = False  # a block that is read over with a warning
 
     def default_for(self, environment: Environment) -> Any:
         """The built-in value."""

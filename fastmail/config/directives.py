@@ -5,7 +5,7 @@ is missing are made from it. Times are milliseconds unless the kind says seconds
 """
 
 import resource
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from . import auth_http, error_log, listen, resolver, session_cache, user, worker
 from .directive import Arguments, Computed, Directive, Merge, State
@@ -15,7 +15,6 @@ from .kinds import (
     NUMBER,
     OFFSET,
     PAIRS,
-    PREFIX_PATH,
     SEC,
     SIZE,
     STRING,
@@ -42,8 +41,18 @@ def _nothing(statement: Statement, previous: object) -> None:
     """The parser itself does what the directive asks for."""
 
 
+def _pid(environment: Environment) -> str:
+    return environment.prefix_path(environment.defaults.pid)
+
+
 def _lock_file(environment: Environment) -> str:
     return environment.prefix_path(environment.defaults.lock_file)
+
+
+def _path(statement: Statement, default: Callable[[Environment], str]) -> str:
+    """A file relative to the prefix; an empty name is the default's (nginx)."""
+    environment = statement.environment
+    return environment.prefix_path(statement.words[1]) if statement.words[1] else default(environment)
 
 
 BLOCK = Kind("block", _nothing)
@@ -56,7 +65,7 @@ _MECHANISMS = "plain", "login", "cram-md5", "external"
 
 
 def _foreign(name: str, arguments: Arguments, text: str, kind: Kind = STRINGS) -> Directive:
-    return Directive(name, _MAIN, arguments, kind, None, _ONE, text, _NO_FUNCTION, warns=True)
+    return Directive(name, _MAIN, arguments, kind, None, _ONE, text, _NO_FUNCTION)
 
 
 # fmt: off
@@ -80,10 +89,10 @@ MAIN = (
     Directive("env", _MAIN, _1, STRINGS, (), _ONE,
               "A variable of the environment that workers keep (`TZ` always is).", _NOT_YET,
               harmless=(("TZ",),)),
-    Directive("pid", _MAIN, _1, PREFIX_PATH,
-              Computed("built in", lambda environment: environment.prefix_path(environment.defaults.pid)),
+    Directive("pid", _MAIN, _1, Kind("file", lambda statement, _: _path(statement, _pid)),
+              Computed("built in", _pid),
               _ONE, "File with the master's process id."),
-    Directive("lock_file", _MAIN, _1, PREFIX_PATH,
+    Directive("lock_file", _MAIN, _1, Kind("file", lambda statement, _: _path(statement, _lock_file)),
               Computed("built in", _lock_file),
               _ONE, "Not used on Linux.", _NO_FUNCTION),
     Directive("daemon", _MAIN, _1, FLAG, True, _ONE, "Run in the background."),
@@ -99,7 +108,8 @@ MAIN = (
               "A debugging aid of nginx.", _NO_FUNCTION),
     Directive("timer_resolution", _MAIN, _1, MSEC, 0, _ONE, "A coarser clock is not needed.", _NO_FUNCTION),
     _foreign("pcre_jit", _1, "There are no regular expressions in a mail proxy.", FLAG),
-    _foreign("thread_pool", _2_3, "Relaying needs no thread pool."),
+    _foreign("thread_pool", _2_3, "Relaying needs no thread pool.",
+             Kind("name, threads", worker.parse_thread_pool, repeats=True)),
     Directive("ssl_engine", _MAIN, _1, STRING, None, _ONE, "OpenSSL engine for keys.", _NOT_YET),
     Directive("ssl_object_cache_inheritable", _MAIN, _1, FLAG, True, _ONE,
               "On reload, unchanged certificates are not read again.", _NOT_YET),
@@ -213,7 +223,7 @@ REALIP = (
 def _ssl(
     name: str, arguments: Arguments, kind: Kind, default: object, text: str, *harmless: object
 ) -> Directive:
-    merge = _LIST if kind.repeats else _VALUE
+    merge = _LIST if kind.repeats and name != "ssl_session_cache" else _VALUE  # of which the last one counts
     return Directive(name, _MAIL, arguments, kind, default, merge, text, _NOT_YET, harmless)
 
 
@@ -229,7 +239,7 @@ SSL = (
          ("TLSv1.2", "TLSv1.3"), "Versions of TLS."),
     _ssl("ssl_ciphers", _1, STRING, "HIGH:!aNULL:!MD5", "Ciphers of TLS 1.2 and older."),
     _ssl("ssl_prefer_server_ciphers", _1, FLAG, False, "Our order of ciphers counts."),
-    _ssl("ssl_session_cache", _1_2, Kind("store", session_cache.parse), ("none",),
+    _ssl("ssl_session_cache", _1_2, Kind("store", session_cache.parse, repeats=True), ("none",),
          "Session cache.", ("off",)),
     _ssl("ssl_session_tickets", _1, FLAG, True, "Session tickets."),
     _ssl("ssl_session_ticket_key", _1, STRINGS, (), "Keys of tickets."),

@@ -58,7 +58,6 @@ SEC = Kind("time (s)", _converted(units.seconds, "invalid value"))
 STRING = Kind("string", lambda statement, previous: statement.words[1])
 STRINGS = Kind("list", _strings, repeats=True)
 PAIRS = Kind("name and value", _pairs, repeats=True)
-PREFIX_PATH = Kind("file", lambda statement, previous: statement.environment.prefix_path(statement.words[1]))
 
 
 def enum(*choices: str) -> Kind:

@@ -13,7 +13,7 @@ from .errors import ConfigError, failed
 from .foreign import FOREIGN
 from .lexer import Lexer
 from .listen import check_sharing
-from .statement import Context, Environment, Scope, Statement
+from .statement import Context, Environment, Scope, Statement, c_string
 
 _DEEPEST_INCLUDE = 64
 _MAGIC = "*?["
@@ -69,7 +69,7 @@ class Parser:
         name, scope = statement.name, statement.scope
         directive = TABLE.get(name)
         if directive is None and name not in FOREIGN:
-            raise statement.error(f'unknown directive "{name}"')
+            raise statement.error(f'unknown directive "{c_string(name)}"')
         if directive is None or scope.context not in directive.contexts:
             raise statement.directive_error("is not allowed here")
         if opened and not directive.arguments.block:
@@ -95,8 +95,6 @@ class Parser:
         value = directive.kind.parse(statement, previous)
         if directive.state is State.NOT_YET and directive.asks_for_function(value, self.environment):
             raise statement.directive_error("is not supported yet")
-        if directive.warns:
-            statement.warn(f'"{directive.name}" directive has no use in a mail proxy, ignored')
         values[directive.name] = value
 
     def _open(self, statement: Statement, directive: Directive) -> None:

@@ -57,6 +57,28 @@ def parse_event_method(statement: Statement, previous: Any) -> str:
     return value
 
 
+def parse_thread_pool(statement: Statement, previous: Any) -> tuple[str, ...]:
+    """``NAME threads=N [max_queue=N]``, no name twice; the names. Other words are not looked at (nginx)."""
+    name, parameters = statement.words[1], statement.words[2:]
+    if name in (previous or ()):
+        raise statement.error(f'duplicate thread pool "{name}"')
+    threads = 0
+    for word in parameters:
+        kind, equals, value = word.partition("=")
+        if not equals or kind not in ("threads", "max_queue"):
+            continue
+        try:
+            number = units.number(value)
+        except ValueError:
+            number = -1
+        if number < (kind == "threads"):
+            raise statement.error(f'invalid {kind} value "{word}"')
+        threads = number if kind == "threads" else threads
+    if not threads:
+        raise statement.error(f'"{statement.name}" must have "threads" parameter')
+    return (*(previous or ()), name)
+
+
 def parse_protocol(statement: Statement, previous: Any) -> str:
     """``imap``, ``pop3`` or ``smtp``, in lower case; the last one said counts."""
     value = statement.words[1]

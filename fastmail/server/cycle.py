@@ -50,7 +50,8 @@ class Cycle:
     """One configuration with its logs and listening sockets."""
 
     def __init__(self, options: Options, configuration: Configuration) -> None:
-        """Open the logs. Raises StartFailed, with nothing left open."""
+        """Check the whole, open the logs. Raises ConfigError and StartFailed, with nothing left open."""
+        configuration.check()
         self.options = options
         self.configuration = configuration
         self.pid_path = options.pid_path(configuration)
@@ -59,6 +60,7 @@ class Cycle:
         self.files = LogFiles()
         try:
             self.log = Log(self.files.targets(self._main_logs()))
+            self.files.targets(configuration.mail_error_log)  # also those that no server writes to
             self.servers = [make_server(server, self._targets(server)) for server in configuration.servers]
         except OSError as error:
             self.files.close()

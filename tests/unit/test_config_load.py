@@ -341,9 +341,7 @@ def test_error_log_of_who_says_nothing(tmp_path: Path) -> None:
     default = [ErrorLog("/var/log/fastmail.log", 4)]
     configuration = mail(tmp_path, "server { listen 143; }")
     assert configuration.error_log == configuration.servers[0].error_log == default
-    assert read(tmp_path, "events {}", identity="nginx").error_log == [
-        ErrorLog("/var/log/nginx/error.log", 4)
-    ]
+    assert read(tmp_path, "events {}", identity="nginx").error_log == [ErrorLog("stderr", 4)]
     own = Defaults("/p/", "c", "logs/e", "logs/p", "logs/l")
     assert read(tmp_path, "events {}", defaults=own).error_log == [ErrorLog(f"{tmp_path}/logs/e", 4)]
 
@@ -416,9 +414,6 @@ mail { auth_http 127.0.0.1; server { listen 143; } }
     configuration = read(tmp_path, text)
     file = f"{tmp_path}/n.conf"
     assert configuration.messages == [
-        ("warn", f'"load_module" directive has no use in a mail proxy, ignored in {file}:1'),
-        ("warn", f'"pcre_jit" directive has no use in a mail proxy, ignored in {file}:2'),
-        ("warn", f'"thread_pool" directive has no use in a mail proxy, ignored in {file}:2'),
         ("warn", f'"http" block has no use in a mail proxy, ignored in {file}:4'),
         ("warn", f'"stream" block has no use in a mail proxy, ignored in {file}:8'),
     ]

@@ -27,7 +27,7 @@ def refused(path: Path, text: str | bytes, globals_text: str = "") -> str:
     file = path / "n.conf"
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ConfigError) as caught:
-        load("n.conf", prefix=str(path), globals_text=globals_text)
+        load("n.conf", prefix=str(path), globals_text=globals_text).check()
     return str(caught.value).replace(str(path), "DIR")
 
 
