@@ -21,6 +21,8 @@ AUTH_TIMED_OUT: int
 AUTH_CLOSED: int
 
 # What a listener does before anything else; Engine()'s listeners may name it as their fourth item.
+LISTEN_PROXY_PROTOCOL: int
+"""A PROXY header comes first."""
 LISTEN_SSL: int
 """TLS from the first byte on."""
 
@@ -32,6 +34,9 @@ LogTarget = tuple[int, int]
 
 Reopen a log with dup2() onto the same descriptor: the engine need not be told.
 """
+
+Network = tuple[int, bytes, int]
+"""``(AF_INET or AF_INET6, packed address, prefix length)``; ``(AF_UNIX, b"", 0)`` is every unix socket."""
 
 class TLSContext:
     def __init__(self, certificate: bytes, key: bytes) -> None: ...
@@ -69,6 +74,8 @@ class Server:
         starttls: str = "off",  # "off", "on", "only"
         tls: TLSContext | None = None,
         auth_http_pass_client_cert: bool = False,
+        proxy_protocol: int = 0,  # version of the header that backends get; 0: none
+        set_real_ip_from: Sequence[Network] = (),
     ) -> None: ...
 
 class Engine:
@@ -151,6 +158,10 @@ class Upstream:
     @property
     def reply(self) -> bytes:
         """What the client is sent in the end (backend's reply, or the internal error)."""
+
+def proxy_header(data: bytes) -> tuple[str, int, tuple[bytes, int, bytes, int] | None]:
+    """What a PROXY header at the beginning of ``data`` is: "done", "more", "broken", "version", "large" or
+    "short"; its length; and source and destination, if it tells them."""
 
 class AuthAnswer:
     """Parser of the auth server's answer, fed in any pieces."""

@@ -15,6 +15,7 @@ cdef struct Login
 cdef struct AuthConnection
 cdef struct Session
 cdef struct Channel
+cdef struct ProxyHeader
 
 # bytes and encodings
 include "engine/buffers.pyx"
@@ -26,6 +27,7 @@ include "engine/log.pyx"
 # the dialogues, without sockets
 include "engine/protocol.pyx"
 include "engine/tlsconf.pyx"
+include "engine/networks.pyx"
 include "engine/conf.pyx"
 include "engine/answer.pyx"
 include "engine/login.pyx"
@@ -33,6 +35,7 @@ include "engine/sasl.pyx"
 include "engine/imap.pyx"
 include "engine/pop3.pyx"
 include "engine/smtp.pyx"
+include "engine/proxyproto.pyx"
 include "engine/auth.pyx"
 include "engine/upstream.pyx"
 include "engine/dialogue.pyx"

@@ -141,8 +141,8 @@ EVENTS = (
 CORE = (
     Directive("server", ("mail",), _BRACES, BLOCK, None, _ONE, "A proxy of one protocol; repeatable."),
     Directive("listen", _SERVER, _SOME, Kind("address, parameters", listen.parse, repeats=True), (), _ONE,
-              "An address to accept on. Parameters: `bind` and `backlog=N` are supported; `ssl`, "
-              "`proxy_protocol`, `multipath`, `so_keepalive`, `rcvbuf`, `sndbuf` and `ipv6only=off` are not "
+              "An address to accept on. Parameters: `bind`, `backlog=N` and `proxy_protocol` are supported; "
+              "`ssl`, `multipath`, `so_keepalive`, `rcvbuf`, `sndbuf` and `ipv6only=off` are not "
               "supported yet, nor is a wildcard that serves for other addresses of its port."),
     Directive("protocol", _SERVER, _1,
               Kind("imap, pop3 or smtp", worker.parse_protocol, repeats=True),
@@ -207,7 +207,7 @@ PROXY = (
     Directive("proxy_pass_error_message", _MAIL, _1, FLAG, False, _VALUE,
               "Let the client see why the backend refused the login."),
     Directive("proxy_protocol", _MAIL, _1, enum("off", "on", "v2"), "off", _VALUE,
-              "PROXY header towards the backend.", _NOT_YET),
+              "PROXY header towards the backend: version 1 (`on`) or 2."),
     Directive("proxy_smtp_auth", _MAIL, _1, FLAG, False, _VALUE,
               "Log in at the SMTP backend with AUTH PLAIN."),
     Directive("xclient", _MAIL, _1, FLAG, True, _VALUE, "Tell the SMTP backend about the client (XCLIENT)."),
@@ -216,7 +216,8 @@ PROXY = (
 
 REALIP = (
     Directive("set_real_ip_from", _MAIL, _1, _NETWORKS, (), _LIST,
-              "Peers whose PROXY header is believed.", _NOT_YET),
+              "Peers whose PROXY header (`listen … proxy_protocol`) is believed: its address is then the "
+              "client's."),
 )
 
 

@@ -22,6 +22,7 @@ class Listen:
     backlog: int
     bind: bool
     location: str  # FILE:LINE
+    proxy_protocol: bool = False
 
     @property
     def wildcard(self) -> bool:
@@ -32,6 +33,7 @@ class Listen:
 class _Parameters:
     backlog: int = BACKLOG
     bind: bool = False
+    proxy_protocol: bool = False
     unsupported: list[str] = field(default_factory=list)
 
 
@@ -54,7 +56,15 @@ def parse(statement: Statement, previous: Any) -> tuple[Listen, ...]:
             raise statement.error(f'duplicate "{printed}" address and port pair')
         taken.add((family, address))
         listens.append(
-            Listen(printed, family, address, parameters.backlog, parameters.bind, statement.lexer.place)
+            Listen(
+                printed,
+                family,
+                address,
+                parameters.backlog,
+                parameters.bind,
+                statement.lexer.place,
+                parameters.proxy_protocol,
+            )
         )
     if parameters.unsupported:
         raise statement.error(
@@ -68,7 +78,8 @@ def _parse_parameters(statement: Statement) -> _Parameters:
     for word in statement.words[2:]:
         name, equals, value = word.partition("=")
         if not equals and name in ("bind", "ssl", "proxy_protocol", "multipath"):
-            asks = name != "bind"
+            asks = name in ("ssl", "multipath")
+            parameters.proxy_protocol |= name == "proxy_protocol"
         elif name == "backlog" and equals:
             parameters.backlog = _backlog(statement, word, value)
             asks = False

@@ -48,6 +48,8 @@ cdef bint put_auth_request(Login *l, Buffer *out) noexcept nogil:
         puts(out, b"Client-Host: ")
         puts(out, client_host(l))
         puts(out, b"\r\n")
+    if l.proxy != NULL and l.proxy.known:
+        put_proxy_headers(out, l.proxy)
     if l.method == METHOD_NONE:
         puts(out, b"Auth-SMTP-Helo: ")
         put_span(out, buffer_span(&l.helo))

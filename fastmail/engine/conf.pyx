@@ -59,6 +59,9 @@ cdef struct ServerConf:
     bint proxy_pass_error_message
     bint xclient
     bint proxy_smtp_auth
+    int proxy_protocol          # towards backends: 0 (off), 1 or 2
+    Network *real_ip_from       # peers whose PROXY header is believed
+    uint32_t real_ip_count
     Log log
     # the auth server
     Address auth_address
@@ -131,7 +134,8 @@ cdef class Server:
                  uint64_t proxy_timeout=86_400_000, bint proxy_pass_error_message=False,
                  bint xclient=True, bint proxy_smtp_auth=False,
                  uint64_t smtp_greeting_delay=0, log=(), str starttls="off",
-                 TLSContext tls=None, bint auth_http_pass_client_cert=False):
+                 TLSContext tls=None, bint auth_http_pass_client_cert=False,
+                 int proxy_protocol=0, set_real_ip_from=()):
         if protocol not in PROTOCOLS:
             raise ValueError(f'unknown mail protocol "{protocol}"')
         if auth_http_transport not in ("engine", "aiohttp"):
@@ -178,11 +182,17 @@ cdef class Server:
         c.aiohttp = auth_http_transport == "aiohttp"
         c.pass_client_cert = auth_http_pass_client_cert
         self.tls = tls
+        c.proxy_protocol = proxy_protocol
+        c.real_ip_from = networks_new(set_real_ip_from)
+        c.real_ip_count = <uint32_t> len(set_real_ip_from)
         if tls is not None:
             c.tls = tls.ctx
             c.verify = tls.verify
         elif starttls != "off":
             raise ValueError("starttls needs a certificate")
+
+    def __dealloc__(self):
+        free(self.conf.real_ip_from)
 
     cdef Span keep(self, bytes data):
         self.kept.append(data)

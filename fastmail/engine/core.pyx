@@ -5,6 +5,7 @@ cdef struct Listener:
     int fd
     ServerConf *server
     Span text                   # the printed address
+    bint proxy_protocol         # a PROXY header comes before anything else
     bint tls                    # from the first byte on (listen … ssl)
     bint watched
 

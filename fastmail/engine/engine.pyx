@@ -1,10 +1,12 @@
 # The engine as Python sees it.
 
 cdef enum:
+    LISTEN_PROXY_PROTOCOL_ = 1
     LISTEN_SSL_ = 2
     WORKER_CONNECTIONS_MAX = 1 << 24    # the rings have room for every one
 
 
+LISTEN_PROXY_PROTOCOL = LISTEN_PROXY_PROTOCOL_
 LISTEN_SSL = LISTEN_SSL_
 
 
@@ -77,6 +79,7 @@ cdef class Engine:
             self.texts.append(text)
             core.listeners[i].fd = fd
             core.listeners[i].server = &server.conf
+            core.listeners[i].proxy_protocol = bool(flags) and bool(flags[0] & LISTEN_PROXY_PROTOCOL_)
             core.listeners[i].tls = bool(flags) and bool(flags[0] & LISTEN_SSL_)
             if core.listeners[i].tls and server.conf.tls == NULL:
                 raise ValueError("a listener with TLS needs a server with a certificate")

@@ -28,6 +28,7 @@ cdef struct Login:
     Note note                   # writes a log line in the session's name
     const char *action          # what an error was met "while" doing (reference 12.2)
     char client[INET6_ADDRSTRLEN]   # Client-IP
+    ProxyHeader *proxy          # what a proxy in front has said; NULL: nothing
     Buffer input                # at most client_buffer bytes; the command begins at input.start
     Buffer output               # replies not sent yet
     # the command being read
@@ -68,6 +69,7 @@ cdef struct Login:
     Address upstream_address
     Buffer upstream_text
     bint upstream_known         # the log names it
+    bint proxy_header_due       # order begins with a PROXY header, which must go out whole
     Buffer order                # bytes for the backend
     Buffer reply                # bytes from it; at most proxy_buffer
     uint32_t line               # where the line being judged begins, from reply.start
@@ -91,6 +93,7 @@ cdef void login_free(Login *l) noexcept nogil:
         return
     buffer_free(&l.input)
     buffer_free(&l.output)
+    proxy_header_free(l.proxy)
     credentials_wipe(l)
     buffer_free(&l.login)
     buffer_free(&l.salt)

@@ -134,6 +134,7 @@ cdef extern from * nogil:
         SOCK_NONBLOCK
         SOCK_CLOEXEC
         MSG_MORE
+        MSG_PEEK
         MSG_NOSIGNAL
         SHUT_WR
         INET_ADDRSTRLEN

@@ -3,6 +3,7 @@
 
 cdef enum Phase:
     PHASE_DELAY = 0             # SMTP: the greeting is held back
+    PHASE_PROXY                 # a PROXY header is due
     PHASE_HANDSHAKE             # TLS, from the first byte on or after STARTTLS
     PHASE_COMMANDS              # before credentials
     PHASE_AUTH                  # the auth server has been asked
@@ -256,9 +257,84 @@ cdef void session_begin(Core *core, Session *s) noexcept nogil:
     """A new connection. What comes before the greeting are steps, each of which calls the next: whoever has
     to wait sets a phase and a deadline of its own and goes on from there."""
     log_connected(core, s)
-    session_identified(core, s)
+    if s.listener.proxy_protocol:
+        s.phase = PHASE_PROXY
+        s.login.action = b"reading PROXY protocol"
+        session_deadline(core, s, s.server.timeout)
+    else:
+        session_identified(core, s)
     if s.phase != PHASE_DEAD and not channel_watch(core, &s.client, s, TAG_CLIENT, s.client.blocked):
         session_close(core, s)
+
+
+cdef void session_proxy_header(Core *core, Session *s) noexcept nogil:
+    """Take the header, once it is whole, and not a byte of what follows: that may be TLS."""
+    cdef Login *l = s.login
+    cdef ProxyParsed parsed
+    cdef ssize_t n
+    s.client.readable = False       # the next byte brings an edge
+    n = recv(s.client.fd, core.shared, PROXY_HEADER_MAX, MSG_PEEK)
+    if n <= 0:
+        if n < 0 and (fm_errno() == EAGAIN or fm_errno() == EINTR):
+            return
+        if n < 0:
+            session_failed(core, s, b"recv() failed", fm_errno(), True)
+        else:
+            session_close(core, s)
+        return
+    if l.proxy == NULL:
+        l.proxy = <ProxyHeader *> calloc(1, sizeof(ProxyHeader))
+        if l.proxy == NULL:
+            session_close(core, s)
+            return
+    parsed = proxy_parse(l.proxy, core.shared, <size_t> n)
+    if parsed == PROXY_MORE and not s.client.hangup:
+        return
+    if parsed != PROXY_DONE:
+        session_header_failed(s, parsed, span_of(core.shared, <size_t> n))
+        session_close(core, s)
+        return
+    recv(s.client.fd, core.shared, l.proxy.size, 0)
+    s.client.readable = True
+    session_real_ip(s)
+    session_identified(core, s)
+    session_later(core, s)          # to read what has come behind it
+
+
+cdef void session_header_failed(Session *s, ProxyParsed parsed, Span seen) noexcept nogil:
+    cdef Line text
+    cdef size_t i
+    if parsed == PROXY_VERSION:
+        text.size = 0
+        line_puts(&text, b"unknown PROXY protocol version: ")
+        line_number(&text, s.login.proxy.version, 0)
+        text.text[text.size] = 0
+        session_say(s, LOG_ERR, 0, text.text)
+    elif parsed == PROXY_TOO_LARGE:
+        session_say(s, LOG_ERR, 0, b"header is too large")
+    elif parsed == PROXY_BROKEN:
+        for i in range(seen.size):
+            if seen.data[i] == 13 or seen.data[i] == 10:
+                seen.size = i
+                break
+        session_log(s, LOG_ERR, 0, b"broken header: ", seen, NULL, s.login.action)
+
+
+cdef void session_real_ip(Session *s) noexcept nogil:
+    """``set_real_ip_from``: a trusted peer's word for who the client is."""
+    cdef Address a
+    cdef Endpoint e
+    if not s.login.proxy.known \
+            or not networks_hold(s.server.real_ip_from, s.server.real_ip_count, s.family, s.address):
+        return
+    memset(&a, 0, sizeof(a))
+    if not numeric_address(buffer_span(&s.login.proxy.source), &a):
+        return
+    endpoint_of(&e, &a.addr)
+    s.family = <uint8_t> e.family
+    s.port = s.login.proxy.source_port
+    memcpy(s.address, e.address, 16)
+    session_address(s, s.login.client)
 
 
 cdef void session_identified(Core *core, Session *s) noexcept nogil:
@@ -502,8 +578,31 @@ cdef void session_connect(Core *core, Session *s) noexcept nogil:
         session_internal_error(core, s)
         return
     s.backend.cuts = l.upstream_address.addr.ss_family == AF_UNIX
-    if not channel_watch(core, &s.backend, s, TAG_BACKEND, False):
+    if s.server.proxy_protocol:
+        session_put_proxy_header(s)
+    if not channel_watch(core, &s.backend, s, TAG_BACKEND, s.backend.blocked):
         session_failed(core, s, b"epoll_ctl() failed", fm_errno(), False)
+
+
+cdef void session_put_proxy_header(Session *s) noexcept nogil:
+    """Tell the backend who the client is, as soon as the connection stands."""
+    cdef Login *l = s.login
+    cdef sockaddr_storage local
+    cdef socklen_t size = sizeof(local)
+    cdef Endpoint source, to
+    memset(&local, 0, sizeof(local))
+    getsockname(s.client.fd, <sockaddr *> &local, &size)
+    endpoint_of(&to, &local)
+    source.family = s.family
+    source.port = s.port
+    memcpy(source.address, s.address, 16)
+    if s.server.proxy_protocol == 1:
+        put_proxy_v1(&l.order, &source, &to)
+    else:
+        put_proxy_v2(&l.order, &source, &to)
+    l.action = b"sending PROXY protocol header to upstream"
+    l.proxy_header_due = True
+    s.backend.blocked = True
 
 
 cdef void log_connect_failed(Session *s, Span to, int err) noexcept nogil:
@@ -559,7 +658,13 @@ cdef bint session_send_order(Core *core, Session *s) noexcept nogil:
     if not channel_flush(&s.backend, &l.order):
         session_failed(core, s, channel_send_failed(&s.backend), fm_errno(), False)
         return False
+    if l.proxy_header_due and not s.backend.blocked:
+        l.proxy_header_due = False
     if s.backend.blocked:
+        if l.proxy_header_due and l.order.start:
+            session_say(s, LOG_ERR, 0, b"could not send PROXY protocol header at once")
+            session_internal_error(core, s)
+            return False
         channel_watch_out(core, &s.backend, s, TAG_BACKEND)
     return True
 
@@ -579,6 +684,9 @@ cdef void session_serve(Core *core, Session *s) noexcept nogil:
             session_end(core, s)
     elif s.phase == PHASE_HANDSHAKE:
         session_shake_later(core, s)
+    elif s.phase == PHASE_PROXY:
+        if s.client.readable:
+            session_proxy_header(core, s)
     elif s.phase == PHASE_GOODBYE:
         session_goodbye(core, s)
     elif s.phase == PHASE_DELAY:

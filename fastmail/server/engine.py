@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import mmap
+import socket
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from fastmail import _speedups
-from fastmail.config import ServerConfiguration
+from fastmail.config import Listen, ServerConfiguration
+from fastmail.config.address import Network
 from fastmail.server import StartFailed
 from fastmail.server.sockets import key
 
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
 
 MAX_CONNECTIONS = 2**24
 """More than a process can have descriptors; nginx would run out of memory, the engine out of digits."""
+
+_PROXY_VERSIONS = {"off": 0, "on": 1, "v2": 2}
 
 POP3_CLIENT_BUFFER = 128  # bytes; nginx has no directive for it
 
@@ -57,7 +62,22 @@ def _make_server(server: ServerConfiguration, log: list[tuple[int, int]]) -> _sp
         proxy_smtp_auth=server["proxy_smtp_auth"],
         smtp_greeting_delay=server["smtp_greeting_delay"],
         log=log,
+        proxy_protocol=_PROXY_VERSIONS[server["proxy_protocol"]],
+        set_real_ip_from=networks(server["set_real_ip_from"]),
     )
+
+
+def networks(values: Iterable[Network]) -> list[_speedups.Network]:
+    """Networks of the configuration as the engine takes them."""
+    taken: list[_speedups.Network] = []
+    for value in values:
+        network = value.network
+        if network is None:
+            taken.append((socket.AF_UNIX, b"", 0))
+        else:
+            family = socket.AF_INET if network.version == 4 else socket.AF_INET6
+            taken.append((family, network.network_address.packed, network.prefixlen))
+    return taken
 
 
 def client_buffer(server: ServerConfiguration) -> int:
@@ -70,7 +90,7 @@ def client_buffer(server: ServerConfiguration) -> int:
 def make_engine(cycle: Cycle, counter: mmap.mmap, *, exclusive: bool) -> _speedups.Engine:
     """An engine that serves all of the cycle's listening sockets; only after the fork."""
     listeners = [
-        (cycle.sockets[key(listen)].fileno(), _bytes(listen.text), server)
+        (cycle.sockets[key(listen)].fileno(), _bytes(listen.text), server, _flags(listen))
         for configuration, server in zip(cycle.configuration.servers, cycle.servers, strict=True)
         for listen in configuration.listens
     ]
@@ -83,6 +103,10 @@ def make_engine(cycle: Cycle, counter: mmap.mmap, *, exclusive: bool) -> _speedu
         connection_counter=counter,
         log=cycle.log.targets(),
     )
+
+
+def _flags(listen: Listen) -> int:
+    return _speedups.LISTEN_PROXY_PROTOCOL if listen.proxy_protocol else 0
 
 
 def _bytes(text: str) -> bytes:

@@ -198,7 +198,7 @@ PARAMETERS = [
     *(
         (word, f'the "{word.partition("=")[0]}" parameter of the "listen" directive is not supported yet')
         for word in (
-            *("ssl", "proxy_protocol", "multipath", "rcvbuf=1k", "sndbuf=1k", "ipv6only=off"),
+            *("ssl", "multipath", "rcvbuf=1k", "sndbuf=1k", "ipv6only=off"),
             *("so_keepalive=on", "so_keepalive=30m::10"),
         )
     ),
@@ -314,8 +314,8 @@ NOT_YET = {
         ),
     ],
     "mail": [
-        *("starttls on", "starttls only", "resolver 127.0.0.1", "proxy_protocol on", "proxy_protocol v2"),
-        *("set_real_ip_from 10.0.0.0/8", "set_real_ip_from unix:", "auth_http_pass_client_cert on"),
+        *("starttls on", "starttls only", "resolver 127.0.0.1"),
+        "auth_http_pass_client_cert on",
         *(
             "ssl_certificate x",
             "ssl_certificate_key x",
