@@ -123,7 +123,8 @@ def main(argv: list[str] | None = None) -> int:
         _print_about(identity, arguments.flags)
         if not arguments.flags & set("tT"):
             return 0
-    return _run(identity, arguments, " ".join([identity, *argv[1:]]))
+    name = argv[0] if identity == "nginx" else identity  # in the master's title
+    return _run(identity, arguments, " ".join([name, *argv[1:]]))
 
 
 def _run(identity: str, arguments: Arguments, command: str) -> int:

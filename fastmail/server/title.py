@@ -30,11 +30,14 @@ def prepare() -> None:
 
 
 def set_title(title: str) -> None:
-    """Show ``title``, cut to the room there is; without prepare() nothing happens."""
+    """Show ``title``, cut to the room there is; without prepare() nothing happens.
+
+    The process's short name is the program's, by which init scripts and killall(1) know it.
+    """
     if _area is None:
         return
     address, length = _area
     text = title.encode(errors="surrogateescape")[: length - 1]
     ctypes.memset(address, 0, length)
     ctypes.memmove(address, text, len(text))
-    ctypes.CDLL(None).prctl(_PR_SET_NAME, text[:15], 0, 0, 0)
+    ctypes.CDLL(None).prctl(_PR_SET_NAME, text.partition(b":")[0][:15], 0, 0, 0)

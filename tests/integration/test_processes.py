@@ -56,7 +56,7 @@ def test_number_of_workers_and_titles(site: Site) -> None:
     workers = site.wait_workers(3)
     assert title(child.pid).startswith("fastmail: master process fastmail -p ")
     assert {title(pid) for pid in workers} == {"fastmail: worker process"}
-    assert Path(f"/proc/{workers[0]}/comm").read_text() == "fastmail: worke\n"
+    assert Path(f"/proc/{workers[0]}/comm").read_text() == "fastmail\n"
 
 
 def test_no_workers(site: Site) -> None:
