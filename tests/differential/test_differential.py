@@ -39,6 +39,13 @@ def fastmail() -> Iterator[Stage]:
     stage.stop()
 
 
+@pytest.mark.directive(
+    "mail", "server", "listen", "protocol", "server_name", "timeout", "max_errors", "auth_http",
+    "auth_http_timeout", "auth_http_header", "imap_auth", "imap_capabilities", "imap_client_buffer",
+    "pop3_auth", "pop3_capabilities", "smtp_auth", "smtp_capabilities", "smtp_client_buffer",
+    "smtp_greeting_delay", "proxy_buffer", "proxy_timeout", "proxy_pass_error_message",
+    "proxy_smtp_auth", "xclient"
+)  # fmt: skip
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.server}: {case.name}")
 def test_session(case: Case, nginx: Stage, proxy_kind: str, request: pytest.FixtureRequest) -> None:
     compare = case.protocol in FASTMAIL_PROTOCOLS and proxy_kind == "fastmail"

@@ -6,6 +6,7 @@ from support.ports import reserve
 from support.processes import Session, Site, imap
 
 
+@pytest.mark.directive("auth_http_transport")
 @pytest.mark.parametrize("scheme", ["aiohttp", "engine"])
 def test_both_transports_send_the_same_request(site: Site, auth: AuthServer, port: int, scheme: str) -> None:
     site.configure(imap(auth, port, f'auth_http_transport {scheme}; auth_http_header X-Key "se cret";'))

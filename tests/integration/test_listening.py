@@ -26,6 +26,7 @@ def test_unix_socket(site: Site, auth: AuthServer) -> None:
     assert not path.exists()
 
 
+@pytest.mark.directive("listen")
 def test_ipv6(site: Site, auth: AuthServer, port: int) -> None:
     listens = f"listen [::1]:{port}; listen 127.0.0.1:{port};"
     site.configure(f"auth_http 127.0.0.1:{auth.port}; server {{ {listens} protocol imap; }}")

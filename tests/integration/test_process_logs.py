@@ -40,6 +40,7 @@ def test_worker_that_cannot_reopen_keeps_its_file(site: Site, auth: AuthServer, 
         site.wait_log(f" {worker}#0: .* client logged in")
 
 
+@pytest.mark.directive("error_log")
 def test_a_server_s_own_log(site: Site, auth: AuthServer, port: int) -> None:
     site.configure(imap(auth, port, "error_log mail.log info;"))
     site.start()

@@ -50,6 +50,7 @@ def test_start_and_stop_are_logged_as_nginx_does(site: Site) -> None:
     assert site.output() == ""
 
 
+@pytest.mark.directive("worker_processes")
 def test_number_of_workers_and_titles(site: Site) -> None:
     site.configure(workers=3)
     child = site.start()
@@ -68,6 +69,7 @@ def test_no_workers(site: Site) -> None:
     assert "start worker process " not in "\n".join(site.messages())
 
 
+@pytest.mark.directive("daemon")
 def test_daemon(site: Site, auth: AuthServer, port: int) -> None:
     site.configure(imap(auth, port))
     master = site.start_daemon()
@@ -110,6 +112,7 @@ def test_log_of_the_start_is_let_go(site: Site) -> None:
     assert str(site.bootstrap_log) not in opened
 
 
+@pytest.mark.directive("pid")
 def test_stale_pid_file_is_overwritten(site: Site) -> None:
     site.configure()
     site.pid_file.write_text("4194304999\n")
@@ -185,6 +188,7 @@ def test_worker_that_does_not_exit_is_killed(site: Site) -> None:
     assert f"[alert] worker process {worker} exited on signal 9" in site.messages()
 
 
+@pytest.mark.directive("master_process")
 def test_single_process(site: Site, auth: AuthServer, port: int) -> None:
     site.configure(imap(auth, port), main="master_process off;")
     child = site.start()
@@ -368,6 +372,7 @@ def test_fatal_worker_is_not_respawned(site: Site) -> None:
 # Privileges and limits
 
 
+@pytest.mark.directive("user")
 @pytest.mark.skipif(not AS_ROOT, reason="only root can become another user")
 def test_workers_run_as_the_user(site: Site, auth: AuthServer, port: int) -> None:
     site.configure(imap(auth, port), main=USER)
@@ -411,6 +416,7 @@ def test_workers_import_nothing_once_they_serve(
     assert [line for line in site.log() if line.startswith("import time:")] == []
 
 
+@pytest.mark.directive("worker_rlimit_nofile")
 def test_open_files_of_workers(site: Site) -> None:
     site.configure(main="worker_rlimit_nofile 1234;", connections=2000)
     site.start()

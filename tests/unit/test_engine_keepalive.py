@@ -118,6 +118,7 @@ def test_http_1_0_may_be_kept_explicitly() -> None:
         rejected(rig, auth, ask_again(rig, auth), answer)
 
 
+@pytest.mark.directive("auth_http_keepalive")
 def test_no_more_are_kept_than_configured() -> None:
     with Rig(auth_http_keepalive=2) as rig:
         asking = [rig.ask() for _ in range(4)]

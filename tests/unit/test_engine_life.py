@@ -67,6 +67,7 @@ def test_connections_are_counted() -> None:
         assert rig.stat("connections") == LISTENERS
 
 
+@pytest.mark.directive("multi_accept")
 @pytest.mark.parametrize("multi_accept", [False, True])
 def test_many_clients_at_once(multi_accept: bool) -> None:
     with Rig(engine={"worker_connections": 400, "multi_accept": multi_accept}) as rig:
