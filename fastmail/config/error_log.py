@@ -1,9 +1,10 @@
 """``error_log``: where messages go, and from which level on."""
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
-from fastmail.logs import DEBUG, ERROR, LEVELS
+from fastmail.logs import DEBUG, ERROR, LEVELS, MAX_LINE
 
 from . import units
 from .address import AddressError, parse_url
@@ -16,7 +17,7 @@ _FACILITIES = (
     *("kern", "user", "mail", "daemon", "auth", "intern", "lpr", "news", "uucp", "clock", "authpriv"),
     *("ftp", "ntp", "audit", "alert", "cron", *(f"local{number}" for number in range(8))),
 )
-_SHORTEST_MEMORY = 2048 + 32  # one line of a log and the buffer's own heading
+_MEMORY_HEADING = 11 + 20 + 20  # what nginx writes in front of the lines, besides the file's name
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,8 @@ def _check_memory(statement: Statement, target: str) -> None:
         size = units.size(text)
     except ValueError:
         size = 0
-    if size < _SHORTEST_MEMORY:
+    place = statement.lexer.name or ""
+    if size < MAX_LINE + _MEMORY_HEADING + len(os.fsencode(place)):
         raise statement.error(f'invalid buffer size "{text}"')
 
 

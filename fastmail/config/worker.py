@@ -6,6 +6,8 @@ from typing import Any
 from . import units
 from .statement import Statement
 
+_MOST_PROCESSORS = 1024  # CPU_SETSIZE
+
 
 def parse_processes(statement: Statement, previous: Any) -> int:
     """A number, or ``auto``: as many as there are processors online."""
@@ -34,7 +36,9 @@ def parse_affinity(statement: Statement, previous: Any) -> tuple[str, ...]:
             raise statement.error(f'invalid number of arguments in "{statement.name}" directive')
         masks = masks[1:]
     for mask in masks:
-        for char in mask:
+        if len(mask) > _MOST_PROCESSORS:
+            raise statement.error(f'"{statement.name}" supports up to {_MOST_PROCESSORS} CPUs only')
+        for char in reversed(mask):
             if char not in "01 ":
                 raise statement.error(f'invalid character "{char}" in "{statement.name}"')
     return tuple(statement.arguments)

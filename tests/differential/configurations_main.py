@@ -7,7 +7,7 @@ MAIN = Table(
           "user '';", "user nobody; user nobody;", "worker_processes 0;", "worker_processes 2;",
           "worker_processes auto;", "worker_processes AUTO;", "worker_processes -1;", "worker_processes x;",
           "worker_processes 1; worker_processes 1;", "worker_cpu_affinity auto;", "worker_cpu_affinity auto 01;",
-          "worker_cpu_affinity auto 01 10;", "worker_cpu_affinity 2;", "worker_cpu_affinity 01 1x;",
+          "worker_cpu_affinity auto 01 10;", "worker_cpu_affinity 2;", "worker_cpu_affinity 01 1x;", "worker_cpu_affinity 01x2;",
           "worker_cpu_affinity 01;", "worker_cpu_affinity 01; worker_cpu_affinity 01;",
           "worker_processes 2; worker_cpu_affinity 01;", "worker_processes 2; worker_cpu_affinity 01 10;",
           "worker_cpu_affinity 01 10;", "worker_cpu_affinity '';", "worker_cpu_affinity;",
