@@ -9,7 +9,7 @@ LEXER = Table(
     whole=["", "\n", "}", "{", ";", '"', "'", "\\", "$", "# comment", "#", "a", "events", "events {", "events }",
            "events {} }", "events {};", "events {{}}", "events { } ; user a;", "events\r\n{\r\n}\r\nmoo;\r\n",
            "\ufeffevents {}", "moo 'x' ;", "\n\n\nmoo;", "moo\n\n\n;", "moo\nmoo2\n;", "# a\n# b\nmoo;",
-           "events {} # mail {\nmoo;", "events { # }\n}", "events {}\0", "\0;", "moo;\0", "\udcff\udcfe;",
+           "events {} # mail {\nmoo;", "pid n.pid; events { # }\n}", "events {}\0", "\0;", "moo;\0", "\udcff\udcfe;",
            "events {}}", f"{LONG};", f"{FITS};", f"a {LONG};", f'"{LONG}";', f"'{LONG}';", f"a '{FITS}';", f"a\n'{LONG}';",
            f"# {LONG}\nmoo;", f"# {FITS[2:]}\nmoo;", f"\n\n# {LONG * 2}", f'a "{LONG}', f"a {LONG}", 'a "b',
            "a 'b\nc", "a \\", "a \\\n", "a b\\", 'events {}\nuser "a', "${", "a ${", "$a{", "a$b{c;", "${a};",
