@@ -76,6 +76,8 @@ class Server:
         auth_http_pass_client_cert: bool = False,
         proxy_protocol: int = 0,  # version of the header that backends get; 0: none
         set_real_ip_from: Sequence[Network] = (),
+        max_commands: int = 1000,
+        proxy_bind: Sequence[tuple[Address, bytes]] = (),  # local addresses, and what the log calls them
     ) -> None: ...
 
 class Engine:
@@ -96,6 +98,8 @@ class Engine:
         exclusive: bool = True,  # EPOLLEXCLUSIVE; off when nested in another epoll
         connection_counter: Any = None,
         log: Sequence[LogTarget] = (),
+        debug_connection: Sequence[Network] = (),  # clients whose sessions are logged at all levels
+        accept_pause: int = 500,  # when descriptors have run out
     ) -> None: ...
     def run(self) -> None:
         """Serve until stop(), or until drained after shutdown(). Holds no GIL: call it on a thread."""
@@ -114,6 +118,8 @@ class Engine:
         line. AUTH_TIMED_OUT has its own line."""
     def shutdown(self) -> None:
         """Close the listeners, let sessions run to their end, then finish (nginx's QUIT)."""
+    def cut_relays(self) -> None:
+        """End the relays, also those yet to begin (nginx's worker_shutdown_timeout, after shutdown())."""
     def stop(self) -> None:
         """Finish at once: sessions are cut (nginx's TERM)."""
     def stats(self) -> dict[str, int]:

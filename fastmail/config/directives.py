@@ -7,7 +7,7 @@ is missing are made from it. Times are milliseconds unless the kind says seconds
 import resource
 from collections.abc import Callable, Iterable
 
-from . import auth_http, error_log, listen, resolver, session_cache, user, worker
+from . import auth_http, error_log, listen, proxy_bind, resolver, session_cache, user, worker
 from .directive import Arguments, Computed, Directive, Merge, State
 from .kinds import (
     FLAG,
@@ -83,7 +83,7 @@ MAIN = (
     Directive("worker_rlimit_core", _MAIN, _1, OFFSET, None, _ONE,
               "Limit of a core file's size, set in each worker.", _NOT_YET),
     Directive("worker_shutdown_timeout", _MAIN, _1, MSEC, 0, _ONE,
-              "How long sessions may go on in a graceful shutdown; 0 is without limit.", _NOT_YET),
+              "How long relayed sessions may outlive a graceful shutdown; 0: without limit."),
     Directive("working_directory", _MAIN, _1, STRING, None, _ONE,
               "Current directory of the workers.", _NOT_YET),
     Directive("env", _MAIN, _1, STRINGS, (), _ONE,
@@ -131,9 +131,10 @@ EVENTS = (
               "Event method; there is only `epoll`."),
     Directive("multi_accept", _EVENTS, _1, FLAG, False, _ONE, "Accept all waiting connections at once."),
     Directive("accept_mutex", _EVENTS, _1, FLAG, False, _ONE, "The kernel wakes one worker.", _NO_FUNCTION),
-    Directive("accept_mutex_delay", _EVENTS, _1, MSEC, 500, _ONE, "See `accept_mutex`.", _NO_FUNCTION),
+    Directive("accept_mutex_delay", _EVENTS, _1, MSEC, 500, _ONE,
+              "Pause before accepting again when descriptors have run out."),
     Directive("debug_connection", _EVENTS, _1, _NETWORKS, (), _ONE,
-              "Clients whose sessions are logged at level debug.", _NOT_YET),
+              "Clients whose sessions are logged at every level, whatever `error_log` says."),
     Directive("epoll_events", _EVENTS, _1, NUMBER, 512, _ONE, "The engine chooses.", _NO_FUNCTION),
     Directive("worker_aio_requests", _EVENTS, _1, NUMBER, 32, _ONE, "For files.", _NO_FUNCTION),
 )
@@ -154,6 +155,9 @@ CORE = (
               "How long a login may take in all, from the greeting on; and again for the backend's part."),
     Directive("max_errors", _MAIL, _1, NUMBER, 5, _VALUE,
               "Syntax errors after which a session is closed."),
+    Directive("max_commands", _MAIL, _1, NUMBER, 1000, _VALUE,
+              "Commands, SASL responses among them, that a session may send before its login succeeds; one "
+              "more closes it. freenginx and Angie have it too."),
     Directive("resolver", _MAIL, _SOME, Kind("servers or off", resolver.parse_resolver), None, _VALUE,
               "Name servers for SMTP clients' names.", _NOT_YET),
     Directive("resolver_timeout", _MAIL, _1, MSEC, 30_000, _VALUE,
@@ -211,6 +215,9 @@ PROXY = (
     Directive("proxy_smtp_auth", _MAIL, _1, FLAG, False, _VALUE,
               "Log in at the SMTP backend with AUTH PLAIN."),
     Directive("xclient", _MAIL, _1, FLAG, True, _VALUE, "Tell the SMTP backend about the client (XCLIENT)."),
+    Directive("proxy_bind", _MAIL, _SOME, Kind("addresses or off", proxy_bind.parse), (), _VALUE,
+              "Local addresses, with or without a port, to connect to backends from: those of the backend's "
+              "family in turn; one that is not local or has no port left is passed over."),
     Directive("proxy", _MAIL, _1, FLAG, False, _VALUE, "Has no effect in nginx either.", _NO_FUNCTION),
 )
 

@@ -69,7 +69,7 @@ _GROUPS = {
 }
 
 # What proxy_, fastcgi_, scgi_ and uwsgi_ share.
-_UPSTREAM = """bind buffer_size buffering buffers busy_buffers_size cache cache_background_update
+_UPSTREAM = """buffer_size buffering buffers busy_buffers_size cache cache_background_update
     cache_bypass cache_key cache_lock cache_lock_age cache_lock_timeout cache_max_range_offset cache_methods
     cache_min_uses cache_path cache_revalidate cache_use_stale cache_valid connect_timeout force_ranges
     hide_header ignore_client_abort ignore_headers intercept_errors limit_rate max_temp_file_size
@@ -80,9 +80,9 @@ _UPSTREAM_SSL = """ssl_certificate ssl_certificate_cache ssl_certificate_key ssl
     ssl_crl ssl_name ssl_password_file ssl_protocols ssl_server_name ssl_session_reuse
     ssl_trusted_certificate ssl_verify ssl_verify_depth"""
 _GROUPS |= {
-    "fastcgi_": f"{_UPSTREAM} catch_stderr index keep_conn param send_lowat split_path_info",
-    "scgi_": f"{_UPSTREAM} param",
-    "uwsgi_": f"{_UPSTREAM} {_UPSTREAM_SSL} modifier1 modifier2 param string",
+    "fastcgi_": f"{_UPSTREAM} bind catch_stderr index keep_conn param send_lowat split_path_info",
+    "scgi_": f"{_UPSTREAM} bind param",
+    "uwsgi_": f"{_UPSTREAM} bind {_UPSTREAM_SSL} modifier1 modifier2 param string",
     "proxy_": f"""{_UPSTREAM} {_UPSTREAM_SSL} allow_upstream cache_convert_head cookie_domain cookie_flags
         cookie_path download_rate half_close headers_hash_bucket_size headers_hash_max_size http_version
         method protocol_timeout redirect requests responses send_lowat session_drop set_body set_header

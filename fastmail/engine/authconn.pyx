@@ -8,6 +8,7 @@ cdef struct AuthConnection:
     Buffer request              # what is still to be sent
     int64_t body                # bytes of the last answer's body still to come; nobody reads them
     Channel channel
+    uint64_t deadline           # milliseconds: when the body must be there
     bint reused                 # has answered before
     bint answered               # a byte of this answer has come
     bint dead
@@ -39,6 +40,7 @@ cdef void auth_begin(Core *core, Session *s) noexcept nogil:
 cdef AuthConnection *auth_open(Core *core, Session *s) noexcept nogil:
     """NULL: it failed and has been logged."""
     cdef AuthConnection *a
+    cdef Connecting failed
     if not connections_left(core):
         session_log_connections(core, s)
         return NULL
@@ -46,9 +48,9 @@ cdef AuthConnection *auth_open(Core *core, Session *s) noexcept nogil:
     if a == NULL:
         return NULL
     a.server = s.server
-    a.channel.fd = connect_to(core, &s.server.auth_address)
+    a.channel.fd = connect_to(core, &s.server.auth_address, NULL, &failed)
     if a.channel.fd < 0:
-        log_connect_failed(s, s.server.auth_text, fm_errno())
+        log_connect_failed(s, failed, s.server.auth_text, fm_errno())
         free(a)
         return NULL
     core.auth_connections += 1
@@ -227,6 +229,28 @@ cdef void auth_detach(Core *core, AuthConnection *a, const Answer *answer) noexc
     a.server.idle = a
     a.server.idle_count += 1
     auth_read_body(core, a)
+    if not a.dead and a.body:
+        a.deadline = core.clock.now + a.server.auth_timeout
+        timer_start(&core.wheel, &core.body_timer, a.deadline)
+
+
+cdef void auth_bodies_expired(Core *core) noexcept nogil:
+    """Close those that have waited auth_http_timeout for a body: they hold places of the idle."""
+    cdef AuthConnection *a
+    cdef AuthConnection *following
+    cdef uint64_t first = 0
+    cdef int i
+    for i in range(core.listener_count):
+        a = core.listeners[i].server.idle
+        while a != NULL:
+            following = a.next
+            if a.body and a.deadline <= core.clock.now:
+                auth_close(core, a)
+            elif a.body and (first == 0 or a.deadline < first):
+                first = a.deadline
+            a = following
+    if first:
+        timer_start(&core.wheel, &core.body_timer, first)
 
 
 cdef void auth_read_body(Core *core, AuthConnection *a) noexcept nogil:

@@ -165,12 +165,30 @@ cdef void channel_close(Core *core, Channel *c) noexcept nogil:
     core.connections -= 1
 
 
-cdef int connect_to(Core *core, const Address *to) noexcept nogil:
-    """Begin to connect. Returns the descriptor, or -1 with errno."""
-    cdef int err
+cdef enum Connecting:           # the call that failed
+    CONNECTING_SOCKET
+    CONNECTING_BIND
+    CONNECTING_CONNECT
+
+
+cdef int connect_to(Core *core, const Address *to, const Address *source,
+                    Connecting *failed) noexcept nogil:
+    """Begin to connect, from ``source`` unless it is NULL. Returns the descriptor, or -1 with errno."""
+    cdef int err, on = 1
     cdef int fd = socket(to.addr.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
+    failed[0] = CONNECTING_SOCKET
     if fd < 0:
         return -1
+    if source != NULL:
+        # Without it bind() takes a port for this address alone, whoever it is to be connected to.
+        setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof(on))
+        failed[0] = CONNECTING_BIND
+        if bind(fd, <const sockaddr *> &source.addr, source.size) < 0:
+            err = fm_errno()
+            close(fd)
+            fm_set_errno(err)
+            return -1
+    failed[0] = CONNECTING_CONNECT
     if connect(fd, <const sockaddr *> &to.addr, to.size) == 0 or fm_errno() == EINPROGRESS:
         core.connections += 1
         return fd

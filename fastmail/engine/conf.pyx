@@ -37,6 +37,10 @@ cdef struct Address:
     sockaddr_storage addr
     socklen_t size
 
+cdef struct BindAddress:        # proxy_bind
+    Address address
+    Span text                   # as written, for the log
+
 cdef struct ServerConf:
     Core *core                  # the engine that serves it
     const Protocol *protocol
@@ -56,6 +60,7 @@ cdef struct ServerConf:
     uint64_t proxy_timeout
     uint64_t greeting_delay
     uint32_t max_errors
+    uint32_t max_commands
     bint proxy_pass_error_message
     bint xclient
     bint proxy_smtp_auth
@@ -63,6 +68,10 @@ cdef struct ServerConf:
     Network *real_ip_from       # peers whose PROXY header is believed
     uint32_t real_ip_count
     Log log
+    Log debug_log               # of clients that debug_connection names: the same targets, all levels
+    BindAddress *binds          # proxy_bind
+    uint32_t bind_count
+    uint32_t bind_next          # where the next connection begins to try
     # the auth server
     Address auth_address
     Span auth_text              # numeric address and port, or unix:PATH, for the log
@@ -135,7 +144,8 @@ cdef class Server:
                  bint xclient=True, bint proxy_smtp_auth=False,
                  uint64_t smtp_greeting_delay=0, log=(), str starttls="off",
                  TLSContext tls=None, bint auth_http_pass_client_cert=False,
-                 int proxy_protocol=0, set_real_ip_from=()):
+                 int proxy_protocol=0, set_real_ip_from=(),
+                 uint32_t max_commands=1000, proxy_bind=()):
         if protocol not in PROTOCOLS:
             raise ValueError(f'unknown mail protocol "{protocol}"')
         if auth_http_transport not in ("engine", "aiohttp"):
@@ -166,10 +176,12 @@ cdef class Server:
         c.proxy_timeout = proxy_timeout
         c.greeting_delay = smtp_greeting_delay
         c.max_errors = max_errors
+        c.max_commands = max_commands
         c.proxy_pass_error_message = proxy_pass_error_message
         c.xclient = xclient
         c.proxy_smtp_auth = proxy_smtp_auth
         log_set(&c.log, log)
+        self.set_binds(proxy_bind)
         set_address(&c.auth_address, auth_http)
         c.auth_text = self.keep(address_text(auth_http))
         version = b"1.1" if auth_http_keepalive else b"1.0"
@@ -191,7 +203,21 @@ cdef class Server:
         elif starttls != "off":
             raise ValueError("starttls needs a certificate")
 
+    cdef int set_binds(self, proxy_bind) except -1:
+        cdef ServerConf *c = &self.conf
+        if not proxy_bind:
+            return 0
+        c.binds = <BindAddress *> calloc(len(proxy_bind), sizeof(BindAddress))
+        if c.binds == NULL:
+            raise MemoryError
+        for address, text in proxy_bind:
+            set_address(&c.binds[c.bind_count].address, address)
+            c.binds[c.bind_count].text = self.keep(text)
+            c.bind_count += 1
+        return 0
+
     def __dealloc__(self):
+        free(self.conf.binds)
         free(self.conf.real_ip_from)
 
     cdef Span keep(self, bytes data):

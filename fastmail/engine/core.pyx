@@ -24,6 +24,8 @@ cdef struct Core:
     int epoll
     Clock clock
     Wheel wheel
+    Timer body_timer            # when kept auth connections must have got their bodies
+    uint64_t accept_pause       # milliseconds without accepting when descriptors have run out
     Timer accept_timer          # when listeners are watched again
     uint64_t *counter           # numbers sessions; shared by the workers
     uint64_t own_counter
@@ -35,8 +37,14 @@ cdef struct Core:
     bint finished
     uint32_t stop_ordered       # written by Python
     uint32_t shutdown_ordered
+    uint32_t cut_ordered
+    bint cutting                # relays are over (worker_shutdown_timeout)
+    uint32_t not_accepting      # read by Python: what must be told even if the ring is full
+    uint32_t drained
     uint32_t worker_connections
     uint32_t connections        # descriptors counted against worker_connections
+    time_t alerted_session      # the same, in a session's name
+    time_t accept_alerted       # when a failing accept4() was logged
     time_t alerted              # when "worker_connections are not enough" was logged
     # sessions
     Session **table             # by slot; NULL: free
@@ -51,6 +59,8 @@ cdef struct Core:
     Session *handshakes_last
     Session *dead               # closed, to be freed after the batch of events
     AuthConnection *dead_auth
+    Network *debug              # debug_connection
+    uint32_t debug_count
     # what they share
     Log log
     LogSink *sinks

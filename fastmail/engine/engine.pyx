@@ -19,9 +19,12 @@ cdef class Engine:
     cdef object counter         # the shared buffer that core.counter points into
     cdef Py_buffer counter_view
     cdef bint counter_held
+    cdef bint told_not_accepting
+    cdef bint told_drained
 
     def __init__(self, listeners, *, uint32_t worker_connections=512, bint multi_accept=False,
-                 bint exclusive=True, connection_counter=None, log=()):
+                 bint exclusive=True, connection_counter=None, log=(), debug_connection=(),
+                 uint64_t accept_pause=500):
         cdef Core *core
         if self.core != NULL:
             raise RuntimeError("already initialised")
@@ -41,6 +44,9 @@ cdef class Engine:
         core.multi_accept = multi_accept
         core.exclusive = exclusive
         core.worker_connections = worker_connections
+        core.accept_pause = accept_pause
+        core.debug = networks_new(debug_connection)
+        core.debug_count = <uint32_t> len(debug_connection)
         core.counter = &core.own_counter
         core.shared = <char *> malloc(SHARED_SIZE)
         if core.shared == NULL:
@@ -107,6 +113,8 @@ cdef class Engine:
         self.bind_log(&core.log)
         for server in self.servers:
             self.bind_log(&server.conf.log)
+            server.conf.debug_log = server.conf.log
+            log_everything(&server.conf.debug_log)
         return 0
 
     cdef void bind_log(self, Log *log):
@@ -139,7 +147,7 @@ cdef class Engine:
         with nogil:
             while turn(core, True):
                 pass
-            post(core, EVENT_DRAINED_)
+            tell(core, &core.drained)
 
     def turn(self):
         cdef Core *core = self.open_core()
@@ -147,7 +155,7 @@ cdef class Engine:
         with nogil:
             going = turn(core, False)
             if not going:
-                post(core, EVENT_DRAINED_)
+                tell(core, &core.drained)
         return going
 
     def fileno(self):
@@ -164,6 +172,12 @@ cdef class Engine:
         while ring_take(&core.events, &m):
             payload = (m.extra, take_bytes(&m.data)) if m.kind == EVENT_AUTH_ else None
             taken.append((m.kind, m.handle, payload))
+        if fm_load_acquire(&core.not_accepting) and not self.told_not_accepting:
+            self.told_not_accepting = True
+            taken.append((EVENT_NOT_ACCEPTING_, 0, None))
+        if fm_load_acquire(&core.drained) and not self.told_drained:
+            self.told_drained = True
+            taken.append((EVENT_DRAINED_, 0, None))
         return taken
 
     cdef int order(self, Kind kind, uint64_t handle, uint32_t extra, bytes data) except -1:
@@ -191,6 +205,11 @@ cdef class Engine:
         fm_store_release(&core.shutdown_ordered, 1)
         ring_wake(&core.orders)
 
+    def cut_relays(self):
+        cdef Core *core = self.open_core()
+        fm_store_release(&core.cut_ordered, 1)
+        ring_wake(&core.orders)
+
     def stop(self):
         cdef Core *core = self.open_core()
         fm_store_release(&core.stop_ordered, 1)
@@ -203,7 +222,7 @@ cdef class Engine:
             "logins": core.logins, "auth_requests": core.auth_requests,
             "auth_connections": core.auth_connections, "connections": core.connections,
             "pipes": core.pipe_count, "pipes_lent": core.pipes_lent,
-            "timers": core.wheel.armed - (core.pipe_timer.next != NULL),
+            "timers": core.wheel.armed - (core.pipe_timer.next != NULL) - (core.body_timer.next != NULL),
         }
 
     def close(self):
@@ -235,6 +254,7 @@ cdef class Engine:
         if core.epoll >= 0:
             close(core.epoll)
         free(core.listeners)
+        free(core.debug)
         free(core.sinks)
         free(core.table)
         free(core.free_slots)

@@ -7,6 +7,7 @@ cdef enum:
     LOG_ERR = 4
     LOG_NOTICE = 6
     LOG_INFO = 7
+    LOG_DEBUG = 8
 
 cdef enum:
     LOG_LINE_MAX = 2048         # bytes with the newline; nginx cuts there too
@@ -47,6 +48,14 @@ cdef int log_set(Log *log, targets) except -1:
         log.level = max(log.level, level)
         log.count += 1
     return 0
+
+
+cdef void log_everything(Log *log) noexcept nogil:
+    """Raise every target to the most talkative level (debug_connection)."""
+    cdef int i
+    log.level = LOG_DEBUG
+    for i in range(log.count):
+        log.targets[i].level = LOG_DEBUG
 
 
 cdef void line_put(Line *line, const char *data, size_t n) noexcept nogil:

@@ -49,6 +49,7 @@ cdef struct Login:
     uint8_t state               # the protocol's own
     uint8_t sasl                # which response we are waiting for
     uint32_t errors
+    uint32_t commands           # complete ones, SASL responses among them
     # credentials
     Method method
     Buffer login
@@ -307,7 +308,13 @@ cdef Action login_command(Login *l) noexcept nogil:
             return too_long(l)
         return ACT_READ
     if parsed == PARSE_COMMAND:
-        if l.sasl:
+        l.commands += 1
+        if l.commands > l.server.max_commands:
+            l.sasl = SASL_NONE
+            l.server.protocol.invalid(l)
+            note(l, LOG_INFO, b"client sent too many commands")
+            action = ACT_CLOSE
+        elif l.sasl:
             action = sasl_response(l, argument(l, 0))
         else:
             action = l.server.protocol.command(l)

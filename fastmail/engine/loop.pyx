@@ -4,7 +4,6 @@ cdef enum:
     EVENTS_MAX = 512            # of one epoll_wait()
     HANDSHAKES_MAX = 2          # steps of TLS handshakes in one turn
     ACCEPTS_MAX = 64            # of one turn, with multi_accept
-    ACCEPT_PAUSE = 500          # milliseconds without accepting when descriptors have run out
 
 
 # --- limits --------------------------------------------------------------------------------------
@@ -30,7 +29,11 @@ cdef void log_connections(Core *core) noexcept nogil:
 
 
 cdef void session_log_connections(Core *core, Session *s) noexcept nogil:
+    """This too at most once a second."""
     cdef Line line
+    if core.alerted_session == core.clock.second:
+        return
+    core.alerted_session = core.clock.second
     line.size = 0
     line_connections(core, &line)
     line.text[line.size] = 0
@@ -62,19 +65,20 @@ cdef void listeners_resume(Core *core) noexcept nogil:
     for i in range(core.listener_count):
         if not core.listeners[i].watched and not core.draining \
                 and not listener_watch(core, &core.listeners[i]):
-            timer_start(&core.wheel, &core.accept_timer, core.clock.now + ACCEPT_PAUSE)
+            timer_start(&core.wheel, &core.accept_timer, core.clock.now + core.accept_pause)
 
 
 cdef void accept_failed(Core *core, int err) noexcept nogil:
     cdef Line line
     cdef int level = LOG_CRIT if err == EMFILE or err == ENFILE else LOG_ALERT
-    if core.log.level >= level:
+    if core.log.level >= level and core.accept_alerted != core.clock.second:
+        core.accept_alerted = core.clock.second
         line_begin(&line, &core.clock, level, 0)
         line_puts(&line, b"accept4() failed")
         line_error(&line, err)
         line_write(&line, &core.log, level)
     listeners_unwatch(core)
-    timer_start(&core.wheel, &core.accept_timer, core.clock.now + ACCEPT_PAUSE)
+    timer_start(&core.wheel, &core.accept_timer, core.clock.now + core.accept_pause)
 
 
 cdef void accept_from(Core *core, Listener *listener) noexcept nogil:
@@ -169,6 +173,8 @@ cdef void timer_fired(void *context, Timer *t) noexcept nogil:
         listeners_resume(core)
     elif t == &core.pipe_timer:
         pipes_empty_pool(core)
+    elif t == &core.body_timer:
+        auth_bodies_expired(core)
     else:
         session_expired(core, <Session *> t)
 
@@ -240,6 +246,8 @@ cdef bint turn(Core *core, bint wait) noexcept nogil:
     free_dead(core)
     if fm_load_acquire(&core.shutdown_ordered) and not core.draining:
         begin_draining(core)
+    if fm_load_acquire(&core.cut_ordered) and not core.cutting:
+        begin_cutting(core)
     for i in range(core.sink_count):
         if core.sinks[i].pending.end:
             sink_flush(&core.sinks[i])
@@ -252,11 +260,21 @@ cdef void begin_draining(Core *core) noexcept nogil:
     """Sessions go on in every phase; nobody new comes in (reference 11.4)."""
     core.draining = True
     listeners_unwatch(core)
-    post(core, EVENT_NOT_ACCEPTING_)
+    tell(core, &core.not_accepting)
 
 
-cdef void post(Core *core, Kind kind) noexcept nogil:
-    cdef Message m
-    memset(&m, 0, sizeof(m))
-    m.kind = kind
-    ring_put(&core.events, &m)
+cdef void begin_cutting(Core *core) noexcept nogil:
+    """worker_shutdown_timeout: relays end; sessions before theirs run to their own timeouts."""
+    cdef uint32_t i
+    core.cutting = True
+    for i in range(core.table_size):
+        if core.table[i] != NULL and core.table[i].phase == PHASE_RELAY:
+            relay_cut(core, core.table[i])
+    run_leftovers(core)
+    free_dead(core)
+
+
+cdef void tell(Core *core, uint32_t *what) noexcept nogil:
+    """Python must learn of this even if nobody has taken what is in the ring."""
+    fm_store_release(what, 1)
+    ring_wake(&core.events)

@@ -67,6 +67,7 @@ cdef extern from * nogil:
         EAGAIN
         EINTR
         EINPROGRESS
+        EADDRNOTAVAIL
         EMFILE
         ENFILE
         ENOMEM
@@ -137,9 +138,13 @@ cdef extern from * nogil:
         MSG_PEEK
         MSG_NOSIGNAL
         SHUT_WR
+        IPPROTO_IP
+        IP_BIND_ADDRESS_NO_PORT
         INET_ADDRSTRLEN
         INET6_ADDRSTRLEN
     int socket(int family, int type, int protocol) noexcept
+    int bind(int fd, const sockaddr *addr, socklen_t n) noexcept
+    int setsockopt(int fd, int level, int name, const void *value, socklen_t n) noexcept
     int connect(int fd, const sockaddr *addr, socklen_t n) noexcept
     int accept4(int fd, sockaddr *addr, socklen_t *n, int flags) noexcept
     int shutdown(int fd, int how) noexcept

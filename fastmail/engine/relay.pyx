@@ -236,6 +236,13 @@ cdef void relay_start(Core *core, Session *s) noexcept nogil:
     core.relaying += 1
     session_deadline(core, s, s.server.proxy_timeout)
     relay_serve(core, s)
+    if core.cutting and s.phase == PHASE_RELAY:
+        relay_cut(core, s)
+
+
+cdef void relay_cut(Core *core, Session *s) noexcept nogil:
+    session_log(s, LOG_INFO, 0, b"shutdown timeout", span_of(NULL, 0), NULL, b"proxying")
+    session_end(core, s)
 
 
 cdef void relay_serve(Core *core, Session *s) noexcept nogil:

@@ -25,6 +25,7 @@ cdef struct Session:
     Session *next               # on the run list or on the dead list
     ServerConf *server
     Listener *listener
+    Log *log                    # the server's, or its debug_log
     Login *login                # NULL once the relay has started
     AuthConnection *auth
     char *identity              # login and upstream, for the log, once login is NULL
@@ -61,7 +62,7 @@ cdef void session_log(Session *s, int level, int err, const char *text, Span quo
     cdef Line line
     cdef char address[INET6_ADDRSTRLEN]
     cdef Login *l = s.login
-    if level > s.server.log.level:
+    if level > s.log.level:
         return
     line_begin(&line, &s.server.core.clock, level, s.number)
     if quoted.data != NULL:
@@ -88,7 +89,7 @@ cdef void session_log(Session *s, int level, int err, const char *text, Span quo
     else:
         session_log_identity(&line, buffer_span(&l.login),
                              buffer_span(&l.upstream_text) if l.upstream_known else span_of(NULL, 0))
-    line_write(&line, &s.server.log, level)
+    line_write(&line, s.log, level)
 
 
 cdef void session_log_identity(Line *line, Span login, Span upstream) noexcept nogil:
@@ -113,7 +114,7 @@ cdef inline void session_say(Session *s, int level, int err, const char *text) n
 cdef void log_connected(Core *core, Session *s) noexcept nogil:
     cdef Line line
     cdef char address[INET6_ADDRSTRLEN]
-    if s.server.log.level < LOG_INFO:
+    if s.log.level < LOG_INFO:
         return
     line_begin(&line, &core.clock, LOG_INFO, s.number)
     line_puts(&line, b"client ")
@@ -128,7 +129,7 @@ cdef void log_connected(Core *core, Session *s) noexcept nogil:
         line_number(&line, s.port, 0)
     line_puts(&line, b" connected to ")
     line_put(&line, s.listener.text.data, s.listener.text.size)
-    line_write(&line, &s.server.log, LOG_INFO)
+    line_write(&line, s.log, LOG_INFO)
 
 
 # --- life ----------------------------------------------------------------------------------------
@@ -176,6 +177,7 @@ cdef Session *session_new(Core *core, Listener *listener, int fd,
                           const sockaddr_storage *peer) noexcept nogil:
     """NULL: no memory; the descriptor is still the caller's."""
     cdef Session *s = <Session *> calloc(1, sizeof(Session))
+    cdef bint debug
     if s == NULL:
         return NULL
     s.login = login_new(listener.server, s, session_note)
@@ -199,6 +201,8 @@ cdef Session *session_new(Core *core, Listener *listener, int fd,
     else:
         s.family = AF_UNIX
         s.client.cuts = True
+    debug = core.debug_count and networks_hold(core.debug, core.debug_count, s.family, s.address)
+    s.log = &s.server.debug_log if debug else &s.server.log
     session_address(s, s.login.client)
     core.sessions += 1
     core.connections += 1
@@ -561,7 +565,6 @@ cdef void session_answered(Core *core, Session *s) noexcept nogil:
 cdef void session_connect(Core *core, Session *s) noexcept nogil:
     """Connect to the backend that the auth server has named."""
     cdef Login *l = s.login
-    cdef int err
     l.action = b"connecting to upstream"
     l.upstream_known = True
     s.phase = PHASE_LOGIN
@@ -571,10 +574,8 @@ cdef void session_connect(Core *core, Session *s) noexcept nogil:
         session_log_connections(core, s)
         session_internal_error(core, s)
         return
-    s.backend.fd = connect_to(core, &l.upstream_address)
+    s.backend.fd = session_connect_from(core, s)
     if s.backend.fd < 0:
-        err = fm_errno()
-        log_connect_failed(s, buffer_span(&l.upstream_text), err)
         session_internal_error(core, s)
         return
     s.backend.cuts = l.upstream_address.addr.ss_family == AF_UNIX
@@ -605,13 +606,50 @@ cdef void session_put_proxy_header(Session *s) noexcept nogil:
     s.backend.blocked = True
 
 
-cdef void log_connect_failed(Session *s, Span to, int err) noexcept nogil:
-    """``connect() to X failed``: error for what a network does, crit for the rest."""
+cdef int session_connect_from(Core *core, Session *s) noexcept nogil:
+    """Connect to the backend from the addresses of proxy_bind in turn: what one cannot do (no such address,
+    no port left) the next may. -1: it failed and has been logged."""
+    cdef Login *l = s.login
+    cdef ServerConf *server = s.server
+    cdef Connecting failed
+    cdef BindAddress *source
+    cdef uint32_t i
+    cdef uint32_t first = server.bind_next
+    cdef bint tried = False
+    cdef int fd, err
+    for i in range(server.bind_count):
+        source = &server.binds[(first + i) % server.bind_count]
+        if source.address.addr.ss_family != l.upstream_address.addr.ss_family:
+            continue
+        tried = True
+        server.bind_next = (first + i + 1) % server.bind_count
+        fd = connect_to(core, &l.upstream_address, &source.address, &failed)
+        if fd >= 0:
+            return fd
+        err = fm_errno()
+        log_connect_failed(s, failed, source.text if failed == CONNECTING_BIND
+                           else buffer_span(&l.upstream_text), err)
+        if failed == CONNECTING_SOCKET or (failed == CONNECTING_CONNECT and err != EADDRNOTAVAIL):
+            return -1
+    if tried:
+        return -1
+    fd = connect_to(core, &l.upstream_address, NULL, &failed)
+    if fd < 0:
+        log_connect_failed(s, failed, buffer_span(&l.upstream_text), fm_errno())
+    return fd
+
+
+cdef void log_connect_failed(Session *s, Connecting what, Span where, int err) noexcept nogil:
+    """``connect() to X failed``: error for what a network does, crit for the rest; ``bind(X) failed`` is crit
+    and ``socket() failed`` alert, as in nginx."""
     cdef Buffer text
     memset(&text, 0, sizeof(text))
-    puts(&text, b"connect() to ")
-    put_span(&text, to)
-    puts(&text, b" failed")
+    if what == CONNECTING_SOCKET:
+        session_say(s, LOG_ALERT, err, b"socket() failed")
+        return
+    puts(&text, b"bind(" if what == CONNECTING_BIND else b"connect() to ")
+    put_span(&text, where)
+    puts(&text, b") failed" if what == CONNECTING_BIND else b" failed")
     put(&text, b"\0", 1)
     if not text.failed:
         session_say(s, LOG_ERR if is_network_error(err) else LOG_CRIT, err, text.data)

@@ -64,6 +64,8 @@ def _make_server(server: ServerConfiguration, log: list[tuple[int, int]]) -> _sp
         log=log,
         proxy_protocol=_PROXY_VERSIONS[server["proxy_protocol"]],
         set_real_ip_from=networks(server["set_real_ip_from"]),
+        max_commands=server["max_commands"],
+        proxy_bind=[((family, address), _bytes(text)) for family, address, text in server["proxy_bind"]],
     )
 
 
@@ -102,6 +104,8 @@ def make_engine(cycle: Cycle, counter: mmap.mmap, *, exclusive: bool) -> _speedu
         exclusive=exclusive,
         connection_counter=counter,
         log=cycle.log.targets(),
+        debug_connection=networks(events["debug_connection"]),
+        accept_pause=events["accept_mutex_delay"],
     )
 
 

@@ -155,6 +155,9 @@ class Worker:
             set_title(f"{self._cycle.options.identity}: worker process is shutting down")
             self._log.notice("gracefully shutting down")
             self.engine.shutdown()
+            timeout = self._cycle.configuration.main["worker_shutdown_timeout"]
+            if timeout:
+                self._loop.call_later(timeout / 1000, self._guarded(self.engine.cut_relays))
 
     def _leave_listeners(self) -> None:
         """Let go of the listening sockets, so that one that no other process has refuses connections."""

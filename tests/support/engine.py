@@ -154,6 +154,7 @@ class Rig:
         directory: Path | None = None,
         engine: dict[str, Any] | None = None,
         flags: int = 0,
+        level: int = 7,
         **options: Any,
     ) -> None:
         self._before = descriptors()
@@ -168,7 +169,7 @@ class Rig:
             "auth_http": self.auth.address,
             "auth_http_host": b"auth.test",
             "auth_http_uri": b"/auth",
-            "log": [(self._log, 7)],
+            "log": [(self._log, level)],
         }
         self.server = Server(**(settings | options))
         listeners = [(self.listener.socket.fileno(), NAME.encode(), self.server, flags)]

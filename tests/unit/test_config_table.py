@@ -23,7 +23,7 @@ MAIL = """server_name timeout max_errors resolver resolver_timeout error_log aut
     ssl_ecdh_curve ssl_protocols ssl_ciphers ssl_prefer_server_ciphers ssl_session_cache ssl_session_tickets
     ssl_session_ticket_key ssl_session_timeout ssl_verify_client ssl_verify_depth ssl_client_certificate
     ssl_trusted_certificate ssl_crl ssl_conf_command include"""
-OURS = "auth_http_keepalive auth_http_transport"
+OURS = "auth_http_keepalive auth_http_transport max_commands proxy_bind"
 
 CONTEXTS = {
     "main": MAIN.split(),

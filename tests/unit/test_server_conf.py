@@ -33,6 +33,8 @@ LOGIN = b"a LOGIN user pass\r\n"
         ({"timeout": -1}, OverflowError),
         ({"timeout": 2**64}, OverflowError),
         ({"max_errors": 2**32}, OverflowError),
+        ({"max_commands": 2**32}, OverflowError),
+        ({"proxy_bind": [((2, ("localhost", 0)), b"localhost")]}, ValueError),
         ({"auth_http_keepalive": -1}, OverflowError),
         ({"log": [(2, 7)] * 9}, ValueError),
         ({"server_name": "text"}, TypeError),

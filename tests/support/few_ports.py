@@ -1,0 +1,49 @@
+"""Run in a network namespace of its own, which has a handful of ports: connects until they have run out."""
+
+import fcntl
+import socket
+import struct
+import sys
+from pathlib import Path
+
+SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
+PORTS = 4  # an even number: the kernel leaves the odd one out
+
+
+def main() -> None:
+    with socket.socket() as sock:
+        request = struct.pack("16sh14x", b"lo", 0)
+        flags = struct.unpack("16sh14x", fcntl.ioctl(sock, SIOCGIFFLAGS, request))[1]
+        fcntl.ioctl(sock, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", flags | IFF_UP))
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    from support.engine import Rig, suffix
+
+    for binds in ((), ("127.0.0.2", "127.0.0.3")):
+        Path("/proc/sys/net/ipv4/ip_local_port_range").write_text("20000\t60000")
+        options = [((socket.AF_INET, (address, 0)), address.encode()) for address in binds]
+        with Rig(proxy_bind=options) as rig:
+            asking = [rig.ask() for _ in range(PORTS * max(len(binds), 1) + 1)]
+            Path("/proc/sys/net/ipv4/ip_local_port_range").write_text(f"61000\t{61000 + PORTS - 1}")
+            relayed = []
+            for client, auth in asking[:-1]:
+                auth.send(rig.accepting())
+                backend = rig.connected()
+                backend.send(b"* OK\r\n")
+                backend.line()
+                backend.send(b"a OK in\r\n")
+                assert client.line() == b"a OK in\r\n"
+                relayed.append((client, backend))
+            sources = {backend.socket.getpeername()[0] for _, backend in relayed}
+            assert sources == set(binds or ("127.0.0.1",)), sources
+            client, auth = asking[-1]
+            auth.send(rig.accepting())
+            assert client.rest() == b"* BAD internal server error\r\n"
+            what = "connect() to BACKEND failed (99: Cannot assign requested address)"
+            rig.logged(f"[crit] {what} while connecting to upstream{suffix()}")
+            for client, backend in relayed:
+                client.send(b"b NOOP\r\n")
+                assert backend.line() == b"b NOOP\r\n"
+
+
+if __name__ == "__main__":
+    main()
