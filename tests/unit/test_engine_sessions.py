@@ -333,8 +333,9 @@ def test_client_is_silent() -> None:
         rig.logged(f"[info] client {TIMED_OUT} while in auth state{suffix('', '')}")
 
 
+@pytest.mark.directive("timeout")
 def test_commands_do_not_extend_the_time() -> None:
-    with Rig(timeout=300) as rig:
+    with Rig(timeout=300, max_commands=10**9) as rig:
         client = rig.client()
         answered = 0
         with pytest.raises((EOFError, BrokenPipeError, ConnectionResetError)):
@@ -380,7 +381,7 @@ def test_client_that_leaves_during_the_login_is_logged_in_all_the_same() -> None
 
 def test_client_that_reads_nothing_is_dropped() -> None:
     """Replies that do not fit wait, commands that pile up are not read, and the timeout ends it."""
-    with Rig(timeout=300) as rig:
+    with Rig(max_commands=10**9, timeout=300) as rig:
         client = rig.connect()
         client.socket.settimeout(0.05)
         with pytest.raises((TimeoutError, ConnectionError)):
@@ -391,7 +392,7 @@ def test_client_that_reads_nothing_is_dropped() -> None:
 
 
 def test_a_burst_of_commands_from_a_client_that_reads_late() -> None:
-    with Rig() as rig:
+    with Rig(max_commands=10**9) as rig:
         client = rig.connect()
         count = 500_000
         burst = b"".join(b"%d NOOP\r\n" % number for number in range(count)) + b"z LOGOUT\r\n"
