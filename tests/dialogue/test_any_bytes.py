@@ -197,4 +197,5 @@ def test_a_flood_of_commands_is_answered_in_full(protocol: str) -> None:
     count = 20_000
     line = b"a NOOP\r\n" if protocol == "imap" else b"NOOP\r\n"
     one = session(protocol, [line], []).replies
-    assert session(protocol, cut(line * count, range(0, len(line) * count, 7919)), []).replies == one * count
+    pieces = cut(line * count, range(0, len(line) * count, 7919))
+    assert session(protocol, pieces, [], max_commands=count).replies == one * count
