@@ -11,10 +11,17 @@ from typing import Any
 EVENT_AUTH: int
 """An auth request for aiohttp: payload is ``(server_index, request_bytes)``; answer by handle. The index
 counts the distinct Servers in the order of the listeners."""
+EVENT_NAME: int
+"""The host name of a client is wanted: payload is ``(server_index, numeric address)``; answer by handle."""
 EVENT_NOT_ACCEPTING: int
 """After shutdown(): the listeners are out of the epoll set and may be closed. Payload None."""
 EVENT_DRAINED: int
 """run() is about to return: after stop(), or with the last session after shutdown(). Payload None."""
+
+# Engine.name_found() outcomes.
+NAME_UNAVAILABLE: int
+NAME_TEMPORARILY_UNAVAILABLE: int
+NAME_FOUND: int
 
 # Engine.auth_failed() reasons.
 AUTH_TIMED_OUT: int
@@ -78,6 +85,7 @@ class Server:
         set_real_ip_from: Sequence[Network] = (),
         max_commands: int = 1000,
         proxy_bind: Sequence[tuple[Address, bytes]] = (),  # local addresses, and what the log calls them
+        resolver_timeout: int = 0,  # of one lookup; 0: clients' host names are not looked for
     ) -> None: ...
 
 class Engine:
@@ -116,6 +124,10 @@ class Engine:
     def auth_failed(self, handle: int, reason: int, message: bytes = b"") -> None:
         """There is no answer. AUTH_CLOSED: ``message``, if any, is logged at level error in the session's
         line. AUTH_TIMED_OUT has its own line."""
+    def name_found(self, handle: int, outcome: int, text: bytes, *, forward: bool = False) -> None:
+        """What came of an EVENT_NAME. ``text`` is the name for NAME_FOUND (letters, digits, ``.`` and ``-``),
+        else what is logged at level error, if anything. ``forward``: it was the name's addresses that
+        were looked for. A stale handle is ignored."""
     def shutdown(self) -> None:
         """Close the listeners, let sessions run to their end, then finish (nginx's QUIT)."""
     def cut_relays(self) -> None:

@@ -6,6 +6,7 @@ from .defaults import FASTMAIL, NGINX, Defaults
 from .error_log import ErrorLog
 from .errors import ConfigError
 from .listen import Listen
+from .resolver import ResolverServers
 from .user import resolve_user
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Defaults",
     "ErrorLog",
     "Listen",
+    "ResolverServers",
     "ServerConfiguration",
     "load",
     "resolve_user",

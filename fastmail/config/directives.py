@@ -159,9 +159,9 @@ CORE = (
               "Commands, SASL responses among them, that a session may send before its login succeeds; one "
               "more closes it. freenginx and Angie have it too."),
     Directive("resolver", _MAIL, _SOME, Kind("servers or off", resolver.parse_resolver), None, _VALUE,
-              "Name servers for SMTP clients' names.", _NOT_YET),
+              "Name servers for the host names of SMTP clients, which are told to auth server and backend."),
     Directive("resolver_timeout", _MAIL, _1, MSEC, 30_000, _VALUE,
-              "How long one name may take.", _NO_FUNCTION),
+              "How long one lookup may take; a client's name takes two."),
 )
 
 AUTH_HTTP = (

@@ -46,7 +46,7 @@ cdef bint put_auth_request(Login *l, Buffer *out) noexcept nogil:
     puts(out, b"\r\n")
     if server.protocol.client_host:
         puts(out, b"Client-Host: ")
-        puts(out, client_host(l))
+        put_client_host(out, l)
         puts(out, b"\r\n")
     if l.proxy != NULL and l.proxy.known:
         put_proxy_headers(out, l.proxy)

@@ -64,6 +64,7 @@ cdef struct ServerConf:
     bint proxy_pass_error_message
     bint xclient
     bint proxy_smtp_auth
+    uint64_t resolver_timeout   # 0: no resolver
     int proxy_protocol          # towards backends: 0 (off), 1 or 2
     Network *real_ip_from       # peers whose PROXY header is believed
     uint32_t real_ip_count
@@ -145,7 +146,7 @@ cdef class Server:
                  uint64_t smtp_greeting_delay=0, log=(), str starttls="off",
                  TLSContext tls=None, bint auth_http_pass_client_cert=False,
                  int proxy_protocol=0, set_real_ip_from=(),
-                 uint32_t max_commands=1000, proxy_bind=()):
+                 uint32_t max_commands=1000, proxy_bind=(), uint64_t resolver_timeout=0):
         if protocol not in PROTOCOLS:
             raise ValueError(f'unknown mail protocol "{protocol}"')
         if auth_http_transport not in ("engine", "aiohttp"):
@@ -195,6 +196,7 @@ cdef class Server:
         c.pass_client_cert = auth_http_pass_client_cert
         self.tls = tls
         c.proxy_protocol = proxy_protocol
+        c.resolver_timeout = resolver_timeout
         c.real_ip_from = networks_new(set_real_ip_from)
         c.real_ip_count = <uint32_t> len(set_real_ip_from)
         if tls is not None:

@@ -170,7 +170,7 @@ cdef class Engine:
         cdef list taken = []
         ring_clear_wakeups(&core.events)
         while ring_take(&core.events, &m):
-            payload = (m.extra, take_bytes(&m.data)) if m.kind == EVENT_AUTH_ else None
+            payload = (m.extra, take_bytes(&m.data)) if m.kind in (EVENT_AUTH_, EVENT_NAME_) else None
             taken.append((m.kind, m.handle, payload))
         if fm_load_acquire(&core.not_accepting) and not self.told_not_accepting:
             self.told_not_accepting = True
@@ -199,6 +199,9 @@ cdef class Engine:
 
     def auth_failed(self, uint64_t handle, uint32_t reason, bytes message not None=b""):
         self.order(ORDER_FAILED, handle, reason, message)
+
+    def name_found(self, uint64_t handle, uint32_t outcome, bytes text not None, *, bint forward=False):
+        self.order(ORDER_NAME, handle, outcome | (NAME_FORWARD if forward else 0), text)
 
     def shutdown(self):
         cdef Core *core = self.open_core()

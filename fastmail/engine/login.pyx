@@ -28,6 +28,8 @@ cdef struct Login:
     Note note                   # writes a log line in the session's name
     const char *action          # what an error was met "while" doing (reference 12.2)
     char client[INET6_ADDRSTRLEN]   # Client-IP
+    bint host_temporary         # the resolver could not say whether there is a name
+    Buffer host                 # the client's host name, confirmed; empty: none is known
     ProxyHeader *proxy          # what a proxy in front has said; NULL: nothing
     Buffer input                # at most client_buffer bytes; the command begins at input.start
     Buffer output               # replies not sent yet
@@ -94,6 +96,7 @@ cdef void login_free(Login *l) noexcept nogil:
         return
     buffer_free(&l.input)
     buffer_free(&l.output)
+    buffer_free(&l.host)
     proxy_header_free(l.proxy)
     credentials_wipe(l)
     buffer_free(&l.login)

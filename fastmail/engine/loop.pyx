@@ -119,7 +119,10 @@ cdef void take_orders(Core *core) noexcept nogil:
     ring_clear_wakeups(&core.orders)
     while ring_take(&core.orders, &m):
         s = session_find(core, m.handle)
-        if s != NULL and s.phase == PHASE_AUTH and s.server.aiohttp:
+        if s != NULL and m.kind == ORDER_NAME:
+            if s.phase == PHASE_NAME:
+                session_name_found(core, s, &m)
+        elif s != NULL and s.phase == PHASE_AUTH and s.server.aiohttp:
             if m.kind == ORDER_ANSWER:
                 order_answer(core, s, &m)
             else:

@@ -8,12 +8,24 @@ cdef enum Kind:
     EVENT_DRAINED_
     ORDER_ANSWER
     ORDER_FAILED                # data: a message to log; extra: the reason
+    EVENT_NAME_                 # data: a client's address, whose host name is wanted; extra as EVENT_AUTH_
+    ORDER_NAME                  # extra: what came of it; data: the name, or what is to be logged
 
 cdef enum:
     AUTH_TIMED_OUT_ = 1
     AUTH_CLOSED_ = 2
 
+cdef enum:
+    NAME_UNAVAILABLE_ = 0
+    NAME_TEMPORARILY_UNAVAILABLE_ = 1
+    NAME_FOUND_ = 2
+    NAME_FORWARD = 4            # it was the name's addresses that were looked for
+
 EVENT_AUTH = EVENT_AUTH_
+EVENT_NAME = EVENT_NAME_
+NAME_UNAVAILABLE = NAME_UNAVAILABLE_
+NAME_TEMPORARILY_UNAVAILABLE = NAME_TEMPORARILY_UNAVAILABLE_
+NAME_FOUND = NAME_FOUND_
 EVENT_NOT_ACCEPTING = EVENT_NOT_ACCEPTING_
 EVENT_DRAINED = EVENT_DRAINED_
 AUTH_TIMED_OUT = AUTH_TIMED_OUT_

@@ -3,6 +3,7 @@
 
 cdef enum Phase:
     PHASE_DELAY = 0             # SMTP: the greeting is held back
+    PHASE_NAME                  # the client's host name is looked for
     PHASE_PROXY                 # a PROXY header is due
     PHASE_HANDSHAKE             # TLS, from the first byte on or after STARTTLS
     PHASE_COMMANDS              # before credentials
@@ -17,6 +18,7 @@ cdef enum Phase:
 
 cdef enum:
     READS_PER_TURN = 16         # of one session, before the others get their turn
+    NAME_GRACE = 5000           # milliseconds
     GOODBYE = 3000              # milliseconds for the client's close_notify
 
 cdef struct Session:
@@ -352,8 +354,49 @@ cdef void session_identified(Core *core, Session *s) noexcept nogil:
 
 
 cdef void session_secured(Core *core, Session *s) noexcept nogil:
-    """What is between us and the client is as the listener wants it."""
+    """What is between us and the client is as the listener wants it. Who it is, an SMTP server may ask its
+    resolver."""
+    if s.server.resolver_timeout == 0 or not s.server.protocol.client_host:
+        session_named(core, s)
+    elif s.family == AF_UNIX:
+        s.login.host_temporary = True
+        session_named(core, s)
+    else:
+        session_ask_name(core, s)
+
+
+cdef void session_ask_name(Core *core, Session *s) noexcept nogil:
+    cdef Message m
+    memset(&m, 0, sizeof(m))
+    m.kind = EVENT_NAME_
+    m.extra = s.server.index
+    m.handle = session_handle(s)
+    s.login.action = b"in resolving client address"
+    s.phase = PHASE_NAME
+    # Python gives up after twice resolver_timeout; this is for when it does not get to it.
+    session_deadline(core, s, 2 * s.server.resolver_timeout + NAME_GRACE)
+    if puts(&m.data, s.login.client) and ring_put(&core.events, &m):
+        return
+    buffer_free(&m.data)
+    s.login.host_temporary = True
     session_named(core, s)
+
+
+cdef void session_name_found(Core *core, Session *s, Message *m) noexcept nogil:
+    """The resolver's last word. A name has been checked there: letters, digits, dots and hyphens."""
+    cdef Login *l = s.login
+    cdef uint32_t outcome = m.extra & ~<uint32_t> NAME_FORWARD
+    l.host_temporary = outcome == NAME_TEMPORARILY_UNAVAILABLE_
+    if outcome == NAME_FOUND_:
+        l.host = m.data
+        memset(&m.data, 0, sizeof(Buffer))
+    elif m.data.end:
+        if m.extra & NAME_FORWARD:
+            l.action = b"in resolving client hostname"
+        if put(&m.data, b"\0", 1):
+            session_say(s, LOG_ERR, 0, m.data.data + m.data.start)
+    session_named(core, s)
+    session_later(core, s)
 
 
 cdef void session_named(Core *core, Session *s) noexcept nogil:
@@ -746,6 +789,10 @@ cdef void session_event(Core *core, Session *s, bint client, uint32_t events) no
             s.deadline = core.clock.now     # nobody is left to wait for
             session_expired(core, s)
             return
+        elif s.phase == PHASE_NAME:
+            if s.client.hangup == HANGUP_BROKEN:
+                session_close(core, s)
+            return
         elif s.phase in (PHASE_AUTH, PHASE_PAUSE, PHASE_AGAIN, PHASE_LOGIN) and not events & EPOLLOUT:
             return              # the client is not read now
     else:
@@ -762,6 +809,10 @@ cdef void session_expired(Core *core, Session *s) noexcept nogil:
         session_greet(core, s)
         if s.phase == PHASE_COMMANDS:
             session_commands(core, s)
+    elif s.phase == PHASE_NAME:
+        s.login.host_temporary = True
+        session_named(core, s)
+        session_later(core, s)
     elif s.phase == PHASE_AUTH:
         auth_timed_out(core, s)
     elif s.phase == PHASE_PAUSE:

@@ -196,9 +196,13 @@ cdef void smtp_early_talker(Login *l) noexcept nogil:
     puts(&l.output, b"503 5.5.0 Improper use of SMTP command pipelining\r\n")
 
 
-cdef const char *client_host(Login *l) noexcept nogil:
-    """Client-Host and XCLIENT's NAME: without a resolver there is no name to give."""
-    return b"[UNAVAILABLE]"
+cdef void put_client_host(Buffer *out, const Login *l) noexcept nogil:
+    """Client-Host and XCLIENT's NAME: a name that leads back to the client, or one of Postfix' two words for
+    that there is none."""
+    if l.host.end:
+        put_span(out, buffer_span(&l.host))
+    else:
+        puts(out, b"[TEMPUNAVAIL]" if l.host_temporary else b"[UNAVAILABLE]")
 
 
 # --- the backend ---------------------------------------------------------------------------------
@@ -236,7 +240,7 @@ cdef UpstreamStep smtp_send_xclient(Login *l) noexcept nogil:
         puts(&l.order, b" LOGIN=")
         put_xtext(&l.order, buffer_span(&l.login))
     puts(&l.order, b" NAME=")
-    puts(&l.order, client_host(l))
+    put_client_host(&l.order, l)
     return smtp_send(l, SMTP_UP_XCLIENT, b"sending XCLIENT to upstream")
 
 

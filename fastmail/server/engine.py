@@ -63,6 +63,7 @@ def _make_server(server: ServerConfiguration, log: list[tuple[int, int]]) -> _sp
         smtp_greeting_delay=server["smtp_greeting_delay"],
         log=log,
         proxy_protocol=_PROXY_VERSIONS[server["proxy_protocol"]],
+        resolver_timeout=max(server["resolver_timeout"], 1) if server["resolver"] is not None else 0,
         set_real_ip_from=networks(server["set_real_ip_from"]),
         max_commands=server["max_commands"],
         proxy_bind=[((family, address), _bytes(text)) for family, address, text in server["proxy_bind"]],

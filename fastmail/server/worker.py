@@ -20,8 +20,10 @@ from typing import Any
 
 import uvloop
 
-from fastmail._speedups import EVENT_AUTH, EVENT_NOT_ACCEPTING
+from fastmail._speedups import EVENT_AUTH, EVENT_NAME, EVENT_NOT_ACCEPTING
 from fastmail.auth.client import AuthClient, trust
+from fastmail.config import ServerConfiguration
+from fastmail.resolver import ClientNames, Resolver
 from fastmail.server.cycle import Cycle
 from fastmail.server.engine import carried_by_aiohttp, make_engine
 from fastmail.server.privileges import DropFailed
@@ -52,6 +54,8 @@ class Worker:
         self._failure: BaseException | None = None
         self.engine = make_engine(cycle, counter, exclusive=not self._nested)
         self.auth = self._auth_clients()
+        self._names = ClientNames(self.engine)
+        self._resolvers: dict[int, Resolver] = {}
 
     def run(self) -> int:
         """Serve until told to stop; returns the exit code."""
@@ -111,8 +115,19 @@ class Worker:
             if kind == EVENT_AUTH:
                 server, request = payload
                 self.auth[server].ask(handle, request)
+            elif kind == EVENT_NAME:
+                server, address = payload
+                self._find_name(handle, self._cycle.configuration.servers[server], address.decode())
             elif kind == EVENT_NOT_ACCEPTING:
                 self._leave_listeners()
+
+    def _find_name(self, handle: int, server: ServerConfiguration, address: str) -> None:
+        """Servers that inherit one ``resolver`` directive share its cache."""
+        directive = server["resolver"]
+        resolver = self._resolvers.get(id(directive))
+        if resolver is None:
+            resolver = self._resolvers[id(directive)] = Resolver(directive, self._log)
+        self._names.find(handle, address, resolver, server["resolver_timeout"] / 1000)
 
     def _auth_clients(self) -> dict[int, AuthClient]:
         """By server number. Made while privileges last: certificates may be readable for root only."""
@@ -207,6 +222,7 @@ class Worker:
         self._log.notice("exit")
 
     async def _close_auth(self) -> None:
+        await self._names.close()
         for client in self.auth.values():
             await client.close()
 

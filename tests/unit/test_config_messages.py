@@ -317,7 +317,7 @@ NOT_YET = {
         ),
     ],
     "mail": [
-        *("starttls on", "starttls only", "resolver 127.0.0.1"),
+        *("starttls on", "starttls only"),
         "auth_http_pass_client_cert on",
         *(
             "ssl_certificate x",

@@ -1,0 +1,314 @@
+"""Lookups against name servers that answer, lie and are silent; and what an engine is told of them."""
+
+import asyncio
+import socket
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+import uvloop
+from support.dns import (
+    NXDOMAIN,
+    REFUSED,
+    SERVFAIL,
+    NameServer,
+    Question,
+    Record,
+    Reply,
+    Zone,
+    client,
+    reverse,
+)
+from support.ports import reserve
+
+import fastmail.resolver
+from fastmail._speedups import NAME_FOUND, NAME_TEMPORARILY_UNAVAILABLE, NAME_UNAVAILABLE
+from fastmail.config import ResolverServers
+from fastmail.logs import Log
+from fastmail.resolver import ClientNames, ResolveError, Resolver
+
+ADDRESS, NAME = "192.0.2.7", "mx.example.net"
+
+
+class Lines(Log):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def log(self, level: int, message: str, error: OSError | None = None) -> None:
+        self.lines.append(message)
+
+
+def servers(*ports: int, **options: Any) -> ResolverServers:
+    return ResolverServers(tuple((socket.AF_INET, ("127.0.0.1", port)) for port in ports), **options)
+
+
+def run(work: Coroutine[Any, Any, Any]) -> Any:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(asyncio.wait_for(work, 20))
+
+
+class Asked:
+    """In an engine's place."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[int, int, bytes, bool]] = []
+        self.done = asyncio.Event()
+
+    def name_found(self, handle: int, outcome: int, text: bytes, *, forward: bool = False) -> None:
+        self.told.append((handle, outcome, text, forward))
+        self.done.set()
+
+
+def find(answers: Any, address: str = ADDRESS, seconds: float = 10, **options: Any) -> tuple[int, str, bool]:
+    async def work(port: int) -> tuple[int, str, bool]:
+        engine = Asked()
+        names = ClientNames(engine)
+        names.find(7, address, Resolver(servers(port, **options), Lines()), seconds)
+        await engine.done.wait()
+        ((handle, outcome, text, forward),) = engine.told
+        assert handle == 7
+        return outcome, text.decode(), forward
+
+    with NameServer(answers) as server:
+        result: tuple[int, str, bool] = run(work(server.port))
+        return result
+
+
+HOSTILE_NAMES = [
+    [b"a\r\nAuth-Status: OK", b"x"],
+    [b"a b"],
+    [b"a\0b"],
+    [b"a_b", b"example"],
+    [b'a"b'],
+    ["é".encode()],
+    [b"a.b\n"],
+    [b"[127", b"0", b"0", b"1]"],
+    [],
+]
+
+
+@pytest.mark.parametrize("labels", HOSTILE_NAMES, ids=repr)
+def test_a7_name_that_is_none(labels: list[bytes]) -> None:
+    """Not one byte of it comes further than the log."""
+    outcome, text, _ = find(Zone({(reverse(ADDRESS), "PTR"): Reply([Record("PTR", labels)])}))
+    assert outcome == NAME_TEMPORARILY_UNAVAILABLE
+    assert text.startswith(f'{ADDRESS} resolved to invalid host name "')
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize("address", [ADDRESS, "2001:db8::7", "::ffff:192.0.2.7"])
+def test_found(address: str) -> None:
+    assert find(Zone(client(address, "MX.Example.Net")), address) == (NAME_FOUND, NAME, True)
+
+
+POINTER = {(reverse(ADDRESS), "PTR"): Reply([Record("PTR", NAME)])}
+NOT_FOUND = "could not be resolved (3: Host not found)"
+OUTCOMES = {
+    "no pointer": (Zone(), (NAME_UNAVAILABLE, f"{ADDRESS} {NOT_FOUND}", False)),
+    "empty answer": (
+        Zone({(reverse(ADDRESS), "PTR"): Reply()}),
+        (NAME_UNAVAILABLE, f"{ADDRESS} {NOT_FOUND}", False),
+    ),
+    "failing server": (
+        lambda _: Reply(code=SERVFAIL),
+        (NAME_TEMPORARILY_UNAVAILABLE, f"{ADDRESS} could not be resolved (2: Server failure)", False),
+    ),
+    "refusing server": (
+        lambda _: Reply(code=REFUSED),
+        (NAME_TEMPORARILY_UNAVAILABLE, f"{ADDRESS} could not be resolved (5: Operation refused)", False),
+    ),
+    "name without addresses": (Zone(POINTER), (NAME_UNAVAILABLE, f'"{NAME}" {NOT_FOUND}', True)),
+    "name that leads elsewhere": (
+        Zone(client(ADDRESS, NAME, back="192.0.2.8")),
+        (NAME_UNAVAILABLE, "", True),
+    ),
+    "one of many addresses": (
+        Zone(POINTER | {(NAME, "A"): Reply([Record("A", f"192.0.2.{n}") for n in range(1, 9)])}),
+        (NAME_FOUND, NAME, True),
+    ),
+    "first of several pointers": (
+        Zone(
+            client(ADDRESS, NAME)
+            | {(reverse(ADDRESS), "PTR"): Reply([Record("PTR", NAME), Record("PTR", "b")])}
+        ),
+        (NAME_FOUND, NAME, True),
+    ),
+    "one family fails": (
+        Zone(client(ADDRESS, NAME) | {(NAME, "AAAA"): Reply(code=SERVFAIL)}),
+        (NAME_TEMPORARILY_UNAVAILABLE, f'"{NAME}" could not be resolved (2: Server failure)', True),
+    ),
+    "pointer by way of an alias": (
+        Zone(
+            client(ADDRESS, NAME)
+            | {
+                (reverse(ADDRESS), "PTR"): Reply([Record("CNAME", "7.net.example")]),
+                ("7.net.example", "PTR"): Reply([Record("PTR", NAME)]),
+            }
+        ),
+        (NAME_FOUND, NAME, True),
+    ),
+    "truncated": (
+        lambda q: Reply(truncated=True) if not q.tcp else Zone(client(ADDRESS, NAME))(q),
+        (NAME_FOUND, NAME, True),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", OUTCOMES)
+def test_outcome(case: str) -> None:
+    answers, outcome = OUTCOMES[case]
+    assert find(answers) == outcome
+
+
+def test_a38_alias_of_itself() -> None:
+    """A chain of aliases is followed so far, and no farther."""
+    zone = Zone(POINTER | {(NAME, kind): Reply([Record("CNAME", NAME)]) for kind in ("A", "AAAA")})
+    assert find(zone)[:2] == (
+        NAME_TEMPORARILY_UNAVAILABLE,
+        f'"{NAME}" could not be resolved (2: Server failure)',
+    )
+
+
+LIES: dict[str, Any] = {
+    "another id": lambda q: [Reply([Record("PTR", "evil.example")], id=q.id ^ 1)],
+    "another question": lambda q: [Reply([Record("PTR", "evil.example")], question="x.example")],
+    "no DNS": lambda _: [b"\xff" * 100],
+    "an empty packet": lambda _: [b"\0"],
+    "a loop in a name": lambda q: [q.raw[:2] + b"\x81\x80\0\1\0\1\0\0\0\0" + b"\xc0\x0c" * 20],
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a38_lies_before_the_answer(lie: str) -> None:
+    """What is no answer to our question changes nothing: the truth, or our time, comes after it."""
+
+    def answers(question: Question) -> Any:
+        return [*LIES[lie](question), Zone(client(ADDRESS, NAME))(question)]
+
+    outcome, text, _ = find(answers, seconds=0.5)
+    assert (outcome, text) in (
+        (NAME_FOUND, NAME),
+        (NAME_TEMPORARILY_UNAVAILABLE, f"{ADDRESS} could not be resolved (110: Operation timed out)"),
+    )
+
+
+@pytest.mark.directive("resolver_timeout")
+def test_silence() -> None:
+    outcome = find(lambda _: None, seconds=0.1)
+    assert outcome == (
+        NAME_TEMPORARILY_UNAVAILABLE,
+        f"{ADDRESS} could not be resolved (110: Operation timed out)",
+        False,
+    )
+
+
+def test_families_turned_off() -> None:
+    asked: list[str] = []
+
+    def answers(question: Question) -> Reply:
+        asked.append(question.kind)
+        return Zone(client(ADDRESS, NAME))(question)
+
+    assert find(answers, ipv6=False)[0] == NAME_FOUND
+    assert asked == ["PTR", "A"]
+    assert find(answers, ipv4=False)[0] == NAME_UNAVAILABLE
+    assert asked == ["PTR", "A", "PTR", "AAAA"]
+
+
+def test_silent_server_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The question goes on to the next one; and each new question begins with another."""
+    monkeypatch.setattr(fastmail.resolver, "RESEND", 0.05)
+
+    async def work(*ports: int) -> list[str]:
+        resolver = Resolver(servers(*ports), Lines())
+        return [await resolver.pointer(f"192.0.2.{n}", 10) for n in range(4)]
+
+    zone = Zone({(reverse(f"192.0.2.{n}"), "PTR"): Reply([Record("PTR", f"h{n}")]) for n in range(4)})
+    with NameServer(lambda _: None) as silent, NameServer(zone) as server:
+        assert run(work(silent.port, server.port)) == ["h0", "h1", "h2", "h3"]
+        assert len(server.asked) == 4
+        assert len(silent.asked) == 2
+
+
+def test_no_server_there() -> None:
+    port = reserve()
+    log = Lines()
+
+    async def work(other: int) -> str:
+        resolver = Resolver(servers(port, port, other), log)
+        return await resolver.pointer(ADDRESS, 10)
+
+    with NameServer(Zone(client(ADDRESS, NAME))) as server:
+        assert run(work(server.port)) == NAME
+    line = f"recv() failed (111: Connection refused) while resolving, resolver: 127.0.0.1:{port}"
+    assert set(log.lines) == {line}
+
+
+@pytest.mark.parametrize(("ttl", "valid", "times"), [(300, None, 1), (0, None, 2), (0, 60, 1), (300, 0, 2)])
+@pytest.mark.directive("resolver")
+def test_answers_are_kept(ttl: int, valid: int | None, times: int) -> None:
+    async def work(port: int) -> None:
+        resolver = Resolver(servers(port, valid=valid), Lines())
+        for _ in range(2):
+            assert await resolver.pointer(ADDRESS, 10) == NAME
+
+    with NameServer(lambda _: Reply([Record("PTR", NAME, ttl=ttl)])) as server:
+        run(work(server.port))
+        assert len(server.asked) == times
+
+
+def test_failures_are_not_kept() -> None:
+    async def work(port: int) -> None:
+        resolver = Resolver(servers(port), Lines())
+        for _ in range(2):
+            with pytest.raises(ResolveError):
+                await resolver.pointer(ADDRESS, 10)
+
+    with NameServer(lambda _: Reply(code=NXDOMAIN)) as server:
+        run(work(server.port))
+        assert len(server.asked) == 2
+
+
+def test_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fastmail.resolver, "CACHE_MOST", 3)
+
+    async def work(port: int) -> int:
+        resolver = Resolver(servers(port), Lines())
+        for n in range(10):
+            await resolver.pointer(f"192.0.2.{n}", 10)
+        return len(resolver._cache)
+
+    with NameServer(lambda _: Reply([Record("PTR", NAME)])) as server:
+        assert run(work(server.port)) == 3
+
+
+def test_one_question_for_all_who_ask_it() -> None:
+    """Also when the first of them does not wait for the answer."""
+
+    async def work(port: int) -> list[str]:
+        resolver = Resolver(servers(port), Lines())
+        first = asyncio.ensure_future(resolver.pointer(ADDRESS, 10))
+        others = [asyncio.ensure_future(resolver.pointer(ADDRESS, 10)) for _ in range(5)]
+        await asyncio.sleep(0)
+        first.cancel()
+        return await asyncio.gather(*others)
+
+    with NameServer(lambda _: Reply([Record("PTR", NAME)])) as server:
+        assert run(work(server.port)) == [NAME] * 5
+        assert len(server.asked) == 1
+
+
+def test_given_up() -> None:
+    """The engine is told, and nothing is left behind."""
+
+    async def work(port: int) -> None:
+        engine = Asked()
+        names = ClientNames(engine)
+        names.find(1, ADDRESS, Resolver(servers(port), Lines()), 10)
+        await asyncio.sleep(0)
+        await names.close()
+        assert [outcome for _, outcome, _, _ in engine.told] == [NAME_TEMPORARILY_UNAVAILABLE]
+
+    with NameServer(lambda _: None) as server:
+        run(work(server.port))
