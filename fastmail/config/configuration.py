@@ -71,6 +71,7 @@ class Configuration:
         self.files = parser.files
         self.messages = environment.messages
         self.main: Mapping[str, Any] = _level(parser.main, environment)
+        _check_affinity(self.main, self.messages)
         self.error_log = error_log.with_default(self.main["error_log"], environment)
         self.has_events = "events" in parser.main.blocks
         events = parser.main.blocks.get("events", [Scope("events")])[0]
@@ -137,3 +138,13 @@ def load(
         parser.parse_text(globals_text)
     parser.parse_file(path)
     return Configuration(path, parser)
+
+
+def _check_affinity(main: Mapping[str, Any], messages: list[tuple[str, str]]) -> None:
+    masks = main["worker_cpu_affinity"]
+    if len(masks) > 1 and masks[0] != "auto" and len(masks) != main["worker_processes"]:
+        messages.append((
+            "warn",
+            'the number of "worker_processes" is not equal to the number of "worker_cpu_affinity" masks, '
+            "using last mask for remaining worker processes",
+        ))  # fmt: skip

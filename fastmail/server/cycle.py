@@ -14,7 +14,8 @@ from fastmail.logs import ERROR, LEVELS, Log, LogFiles, describe
 from fastmail.server import StartFailed, pidfile
 from fastmail.server.engine import make_server
 from fastmail.server.privileges import User
-from fastmail.server.sockets import Sockets, open_all
+from fastmail.server.sockets import ListeningSocket, Sockets, key, open_all
+from fastmail.server.upgrade import Inherited
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Cycle:
         self.configuration = configuration
         self.pid_path = options.pid_path(configuration)
         self.user = User.of(*configuration.main["user"])
+        self.lock_file: str = configuration.main["lock_file"]
         self.sockets: Sockets = {}
         self.files = LogFiles()
         try:
@@ -70,11 +72,16 @@ class Cycle:
             raise
 
     @classmethod
-    def read(cls, options: Options, log: Log) -> Cycle:
+    def read(cls, options: Options, log: Log, old: Cycle | None = None) -> Cycle:
         """The configuration of now, its warnings written to ``log``. Raises ConfigError, StartFailed."""
         configuration = options.load()
         report(configuration, log)
-        return cls(options, configuration)
+        if old is not None and configuration.main["lock_file"] != old.lock_file:
+            log.emerg('"lock_file" could not be changed, ignored')
+        cycle = cls(options, configuration)
+        if old is not None:
+            cycle.lock_file = old.lock_file
+        return cycle
 
     @property
     def workers(self) -> int:
@@ -82,11 +89,20 @@ class Cycle:
         number: int = self.configuration.main["worker_processes"]
         return number
 
-    def bind(self, current: Cycle | None = None, *, testing: bool = False) -> None:
-        """Open the listening sockets that ``current`` does not have yet. Raises StartFailed."""
+    def bind(
+        self, current: Cycle | None = None, *, inherited: Inherited | None = None, testing: bool = False
+    ) -> None:
+        """Open the listening sockets that neither ``current`` nor a predecessor has. Raises StartFailed."""
         listens = [listen for server in self.configuration.servers for listen in server.listens]
         log = current.log if current is not None else self.log
-        self.sockets = open_all(listens, current.sockets if current else {}, log, testing=testing)
+        known = dict(current.sockets) if current else {}
+        if inherited is not None:
+            for listen in listens:
+                sock = inherited.claim(key(listen))
+                if sock is not None:
+                    known[key(listen)] = ListeningSocket.adopt(listen, sock)
+            inherited.close()
+        self.sockets = open_all(listens, known, log, testing=testing)
 
     def announce(self) -> None:
         """nginx's first notice of a configuration in force."""
@@ -121,10 +137,13 @@ class Cycle:
         self.files.reopen(self.log, self.user.uid if self.user is not None else None)
         self.log.redirect_stderr()
 
-    def close(self) -> None:
-        """Stop listening for good, unix sockets removed."""
+    def close(self, *, predecessor: bool = False, successor: bool = False) -> None:
+        """Stop listening for good. Unix sockets are removed, unless another master uses them."""
         for sock in self.sockets.values():
-            sock.remove(self.log)
+            if successor or (predecessor and sock.inherited):
+                sock.close()
+            else:
+                sock.remove(self.log)
         self.sockets = {}
 
     def _targets(self, server: ServerConfiguration) -> list[tuple[int, int]]:

@@ -14,8 +14,8 @@ import time
 from dataclasses import dataclass
 
 from fastmail.config import ConfigError
-from fastmail.logs import Log
-from fastmail.server import StartFailed, pidfile, worker
+from fastmail.logs import CRIT, Log
+from fastmail.server import StartFailed, environment, pidfile, upgrade, worker
 from fastmail.server.cycle import Cycle, refuse
 from fastmail.server.title import set_title
 
@@ -28,6 +28,8 @@ _ACTIONS = {
     signal.SIGUSR2: ", changing binary",
     signal.SIGWINCH: ", stop accepting connections",
     signal.SIGCHLD: "",
+    signal.SIGIO: "",
+    signal.SIGALRM: "",
 }
 _IGNORED = (signal.SIGPIPE, signal.SIGSYS)
 
@@ -44,6 +46,7 @@ RESPAWN_PAUSE = 1.0  # least seconds from one start in a worker's place to the n
 class Child:
     """A worker process."""
 
+    number: int  # its place among the workers, from 0
     started: float  # time.monotonic()
     leaving: bool = False  # was told to stop: not to be replaced
 
@@ -51,15 +54,24 @@ class Child:
 class Master:
     """Owns the cycle in force, what outlives it, and the workers. ``run()`` returns the exit code."""
 
-    def __init__(self, cycle: Cycle, command: str, *, daemonized: bool) -> None:
-        """``command`` is the command line that the process title shows."""
+    def __init__(
+        self, cycle: Cycle, command: str, *, daemonized: bool, predecessor: int | None = None
+    ) -> None:
+        """``command`` is the command line that the process title shows.
+
+        ``predecessor`` is the master that has started us to take its place.
+        """
         self._cycle = cycle
         self._identity = cycle.options.identity
         self._title = f"{self._identity}: master process {command}"
         self._daemonized = daemonized
         self._counter = mmap.mmap(-1, 8)  # shared with the workers: numbers sessions over all reloads
         self._children: dict[int, Child] = {}
-        self._respawns: list[float] = []  # when to start workers in the place of dead ones
+        self._respawns: list[tuple[float, int]] = []  # when to start workers in the place of dead ones
+        self._predecessor = predecessor
+        self._successor: int | None = None  # "new binary process"
+        self._accepting = True  # WINCH ends it
+        self._own_command = upgrade.own_command()
         self._terminating = False
         self._quitting = False
         self._patience = FIRST_PATIENCE
@@ -79,25 +91,28 @@ class Master:
             if info is not None:
                 self._obey(info)
             self._act_on_time()
-        pidfile.remove(self._cycle.pid_path, self._log)
+        path = self._cycle.pid_path if self._successor is None else _old(self._cycle.pid_path)
+        pidfile.remove(path, self._log)
         self._log.notice("exit")
-        self._cycle.close()
+        self._close_listeners()
         return 0
 
     # Time
 
     def _wait_seconds(self) -> float | None:
-        times = [*self._respawns, *([self._deadline] if self._deadline is not None else [])]
+        times = [when for when, _ in self._respawns]
+        if self._deadline is not None:
+            times.append(self._deadline)
         return max(0.0, min(times) - time.monotonic()) if times else None
 
     def _act_on_time(self) -> None:
         now = time.monotonic()
         if self._deadline is not None and now >= self._deadline:
             self._press()
-        due = [when for when in self._respawns if when <= now]
-        self._respawns = [when for when in self._respawns if when > now]
-        for _ in due:
-            self._start_worker()
+        due = [number for when, number in self._respawns if when <= now]
+        self._respawns = [respawn for respawn in self._respawns if respawn[0] > now]
+        for number in due:
+            self._start_worker(number)
 
     def _press(self) -> None:
         """Tell the workers to exit, more firmly each time: nginx waits a good second before KILL."""
@@ -110,10 +125,14 @@ class Master:
 
     def _obey(self, info: signal.struct_siginfo) -> None:
         number = signal.Signals(info.si_signo)
-        if number == signal.SIGWINCH and not self._daemonized:
-            return  # a terminal that is resized sends it too
         sender = f" received from {info.si_pid}" if info.si_pid else " received"
-        self._log.notice(f"signal {number} ({number.name}){sender}{_ACTIONS[number]}")
+        action = _ACTIONS[number]
+        if number == signal.SIGWINCH and not self._daemonized:
+            action = ""  # a terminal that is resized sends it too
+        elif number == signal.SIGUSR2 and self._may_not_change_binary():
+            action = ", ignoring"
+        name = "SIGIO" if number == signal.SIGIO else number.name
+        self._log.notice(f"signal {number} ({name}){sender}{action}")
         if number == signal.SIGCHLD:
             self._reap()
         elif number in (signal.SIGTERM, signal.SIGINT):
@@ -125,8 +144,9 @@ class Master:
         elif number == signal.SIGUSR1:
             self._reopen_logs()
         elif number == signal.SIGUSR2:
-            self._log.error("changing binary is not supported yet")
-        elif number == signal.SIGWINCH:
+            self._change_binary()
+        elif number == signal.SIGWINCH and self._daemonized:
+            self._accepting = False
             self._stop_workers()
 
     def _terminate(self) -> None:
@@ -139,7 +159,10 @@ class Master:
         if not (self._quitting or self._terminating):
             self._quitting = True
             self._stop_workers()
-            self._cycle.close()  # connections are refused from now on, and a successor can bind
+            self._close_listeners()  # connections are refused from now on, and a successor can bind
+
+    def _close_listeners(self) -> None:
+        self._cycle.close(predecessor=self._predecessor_lives(), successor=self._successor is not None)
 
     def _stop_workers(self) -> None:
         """Gracefully: sessions run to their end."""
@@ -150,10 +173,13 @@ class Master:
         """Put the configuration of now in force. Whatever is wrong with it, the old one stays."""
         if self._quitting or self._terminating:
             return
+        if self._successor is not None:  # nginx: the way back from an upgrade reads nothing
+            self._resume()
+            return
         self._log.notice("reconfiguring")
         old = self._cycle
         try:
-            cycle = Cycle.read(old.options, old.log)
+            cycle = Cycle.read(old.options, old.log, old)
             try:
                 cycle.bind(old)
                 if cycle.pid_path != old.pid_path:
@@ -170,6 +196,7 @@ class Master:
         cycle.announce()
         old_workers = list(self._children)
         self._respawns.clear()
+        self._accepting = True
         cycle.log.notice("start worker processes")
         self._start_workers()
         time.sleep(OLD_WORKERS_PAUSE)
@@ -188,37 +215,97 @@ class Master:
             except OSError as error:
                 self._log.alert(f"kill({pid}, {int(number)}) failed", error)
 
+    # Upgrade
+
+    def _predecessor_lives(self) -> bool:
+        return self._predecessor is not None and os.getppid() == self._predecessor
+
+    def _may_not_change_binary(self) -> bool:
+        return self._successor is not None or self._predecessor_lives()
+
+    def _change_binary(self) -> None:
+        """nginx's USR2: start the program anew beside us, on the same listening sockets."""
+        if self._may_not_change_binary():
+            self._log.log(CRIT, upgrade.REFUSED)
+            return
+        if self._quitting or self._terminating:
+            return
+        self._log.notice("changing binary")
+        path, program = self._cycle.pid_path, self._own_command[0]
+        try:
+            os.rename(path, _old(path))
+        except OSError as error:
+            end = f'failed before executing new binary process "{program}"'
+            self._log.alert(f"rename() {path} to {_old(path)} {end}", error)
+            return
+        variables = environment.for_new_binary(self._cycle.configuration.main["env"], os.environ)
+        descriptors = [sock.fileno() for sock in self._cycle.sockets.values()]
+        try:
+            pid = os.fork()
+        except OSError as error:
+            self._log.alert('fork() failed while spawning "new binary process"', error)
+            self._take_pid_file_back(f'an attempt to execute new binary process "{program}"')
+            return
+        if pid == 0:
+            upgrade.execute(self._own_command, variables, descriptors, self._log)
+        self._successor = pid
+        self._log.notice(f"start new binary process {pid}")
+
+    def _lose_successor(self) -> None:
+        self._successor = None
+        self._take_pid_file_back(f'the new binary process "{self._own_command[0]}" exited')
+        if not (self._accepting or self._quitting or self._terminating):
+            self._resume()
+
+    def _take_pid_file_back(self, occasion: str) -> None:
+        path = self._cycle.pid_path
+        try:
+            os.rename(_old(path), path)
+        except OSError as error:
+            self._log.alert(f"rename() {_old(path)} back to {path} failed after {occasion}", error)
+
+    def _resume(self) -> None:
+        """Serve again with the configuration in force, after WINCH."""
+        self._accepting = True
+        self._start_workers()
+
     # Workers
 
     def _start_workers(self) -> None:
         wanted = self._cycle.workers
         if wanted > MAX_WORKERS:
             self._log.alert(f"no more than {MAX_WORKERS} processes can be spawned")
-        for _ in range(min(wanted, MAX_WORKERS)):
-            self._start_worker()
+        for number in range(min(wanted, MAX_WORKERS)):
+            self._start_worker(number)
 
-    def _start_worker(self) -> None:
+    def _start_worker(self, number: int) -> None:
         try:
             pid = os.fork()
         except OSError as error:
             self._log.alert('fork() failed while spawning "worker process"', error)
-            self._respawns.append(time.monotonic() + RESPAWN_PAUSE)
+            self._respawns.append((time.monotonic() + RESPAWN_PAUSE, number))
             return
         if pid == 0:
-            _be_worker(self._cycle, self._counter)
-        self._children[pid] = Child(time.monotonic())
+            _be_worker(self._cycle, self._counter, number)
+        self._children[pid] = Child(number, time.monotonic())
         self._log.notice(f"start worker process {pid}")
 
     def _reap(self) -> None:
         """Take all children that have ended: one SIGCHLD may stand for several."""
-        while self._children:
-            pid, status = os.waitpid(-1, os.WNOHANG)
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
             if pid == 0:
                 return
             child = self._children.pop(pid, None)
-            name = f"{'worker' if child is not None else 'unknown'} process {pid}"
-            if self._report(name, status) and child is not None and not child.leaving:
-                self._respawns.append(max(time.monotonic(), child.started + RESPAWN_PAUSE))
+            kind = "worker" if child is not None else "new binary" if pid == self._successor else "unknown"
+            sensible = self._report(f"{kind} process {pid}", status)
+            if pid == self._successor:
+                self._lose_successor()
+            elif sensible and child is not None and not child.leaving:
+                self._respawns.append((max(time.monotonic(), child.started + RESPAWN_PAUSE), child.number))
 
     def _report(self, name: str, status: int) -> bool:
         """Log how a process ended. Whether it makes sense to start another in its place."""
@@ -231,6 +318,11 @@ class Master:
         if code == worker.FATAL:
             self._log.alert(f"{name} exited with fatal code {code} and cannot be respawned")
         return code != worker.FATAL
+
+
+def _old(path: str) -> str:
+    """Where the pid file of a master is whose successor runs."""
+    return f"{path}.oldbin"
 
 
 def block_signals() -> None:
@@ -248,12 +340,12 @@ def _next_signal(seconds: float | None) -> signal.struct_siginfo | None:
     return signal.sigtimedwait(_ACTIONS, seconds)
 
 
-def _be_worker(cycle: Cycle, counter: mmap.mmap) -> None:
+def _be_worker(cycle: Cycle, counter: mmap.mmap, number: int) -> None:
     """The rest of a forked process's life; does not return into the master's code."""
     code = worker.FAILED
     try:
         set_title(f"{cycle.options.identity}: worker process")
-        code = worker.run(cycle, counter)
+        code = worker.run(cycle, counter, number=number)
         _check_leaks()
     finally:
         os._exit(code)

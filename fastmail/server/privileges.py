@@ -12,7 +12,11 @@ from fastmail.server import StartFailed
 
 
 class DropFailed(Exception):
-    """The process could not become the user. str() is nginx's message."""
+    """The process could not become what a worker is to be. str() is nginx's message."""
+
+    def __init__(self, message: str, level: str = "emerg") -> None:
+        super().__init__(message)
+        self.level = level
 
 
 @dataclass(frozen=True)

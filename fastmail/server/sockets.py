@@ -52,6 +52,7 @@ class ListeningSocket:
         self.backlog = listen.backlog
         self._socket = sock
         self._path = listen.address if listen.family == socket.AF_UNIX else None
+        self.inherited = False  # from a predecessor, which may still be using it
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -64,6 +65,14 @@ class ListeningSocket:
 
     def allow_neighbours(self, allow: bool) -> None:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, allow)
+
+    @classmethod
+    def adopt(cls, listen: Listen, sock: socket.socket) -> ListeningSocket:
+        """One that a predecessor has opened; its backlog is unknown until it is set."""
+        adopted = cls(listen, sock)
+        adopted.backlog = -1
+        adopted.inherited = True
+        return adopted
 
     def close(self) -> None:
         """Close it here; workers that still have it are not disturbed."""

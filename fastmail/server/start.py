@@ -12,6 +12,7 @@ from fastmail.logs import Log
 from fastmail.server import StartFailed, built_by, master, pidfile, product, worker
 from fastmail.server.cycle import Cycle, Options, refuse, report
 from fastmail.server.title import prepare
+from fastmail.server.upgrade import Inherited
 
 
 def start(options: Options, bootstrap: Log, command: str) -> int:
@@ -19,6 +20,7 @@ def start(options: Options, bootstrap: Log, command: str) -> int:
 
     With ``daemon on`` the calling process exits with 0 once the sockets are bound.
     """
+    inherited = Inherited(bootstrap)
     try:
         cycle = Cycle.read(options, bootstrap)
     except (ConfigError, StartFailed) as error:
@@ -28,9 +30,9 @@ def start(options: Options, bootstrap: Log, command: str) -> int:
     bootstrap.close()
     main = cycle.configuration.main
     try:
-        cycle.bind()
+        cycle.bind(inherited=inherited)
         _announce(cycle)
-        if main["daemon"]:
+        if main["daemon"] and not inherited.started_by_master:
             _daemonize()
         master.block_signals()
         pidfile.write(cycle.pid_path, f"{os.getpid()}\n")
@@ -44,7 +46,13 @@ def start(options: Options, bootstrap: Log, command: str) -> int:
     cycle.log.console = None
     prepare()
     if main["master_process"]:
-        return master.Master(cycle, command, daemonized=main["daemon"]).run()
+        daemonized = main["daemon"] or inherited.started_by_master
+        return master.Master(
+            cycle,
+            command,
+            daemonized=daemonized,
+            predecessor=os.getppid() if inherited.started_by_master else None,
+        ).run()
     return _run_single(cycle)
 
 

@@ -11,11 +11,9 @@ import contextlib
 import gc
 import mmap
 import os
-import resource
 import signal
 import threading
 from collections.abc import Callable
-from errno import EPERM
 from typing import Any
 
 import uvloop
@@ -23,7 +21,9 @@ import uvloop
 from fastmail._speedups import EVENT_AUTH, EVENT_NAME, EVENT_NOT_ACCEPTING
 from fastmail.auth.client import AuthClient, trust
 from fastmail.config import ServerConfiguration
+from fastmail.logs import LEVELS
 from fastmail.resolver import ClientNames, Resolver
+from fastmail.server import environment, process
 from fastmail.server.cycle import Cycle
 from fastmail.server.engine import carried_by_aiohttp, make_engine
 from fastmail.server.privileges import DropFailed
@@ -227,32 +227,28 @@ class Worker:
             await client.close()
 
 
-def _limit_files(cycle: Cycle) -> None:
-    """``worker_rlimit_nofile``; like nginx, a worker that cannot have it works without."""
-    files = cycle.configuration.main["worker_rlimit_nofile"]
-    if files is None:
-        return
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
-    except (OSError, ValueError):  # Python puts EPERM as a ValueError, with a text of its own
-        refused = OSError(EPERM, os.strerror(EPERM))
-        cycle.log.alert(f"setrlimit(RLIMIT_NOFILE, {files}) failed", refused)
-
-
-def run(cycle: Cycle, counter: mmap.mmap, *, single: bool = False) -> int:
+def run(cycle: Cycle, counter: mmap.mmap, *, number: int = 0, single: bool = False) -> int:
     """The life of a worker: returns its exit code, raises nothing.
 
+    ``number`` is its place among the workers, from 0.
     ``single``: the process is master and worker in one (``master_process off``), and stays who it is.
     """
     log = cycle.log
     try:
-        _limit_files(cycle)
+        if not single:
+            process.set_limits(cycle)
         try:
             worker = Worker(cycle, counter, single=single)
             if cycle.user is not None and not single:
                 cycle.user.become()
+            environment.reduce(cycle.configuration.main["env"])
+            if not single:
+                process.settle(cycle, number)
         except DropFailed as error:
-            log.emerg(str(error))
+            log.log(LEVELS.index(error.level), str(error))
+            return FATAL
+        except OSError as error:
+            log.emerg("worker process could not start", error)
             return FATAL
         except Exception as error:
             log.emerg(f"worker process could not start: {type(error).__name__}: {error}")

@@ -216,6 +216,7 @@ def test_a_wildcard_can_join_a_single_address(site: Site, auth: AuthServer) -> N
         site.wait_log(rf"connected to 0\.0\.0\.0:{port}$")
 
 
+@pytest.mark.directive("pid")
 def test_log_and_pid_file_move(site: Site, auth: AuthServer) -> None:
     port = reserve()
     site.configure(mail(auth, server(local(port))))

@@ -1,0 +1,121 @@
+"""What the main context's directives make of a worker process."""
+
+import os
+import re
+import signal
+from pathlib import Path
+
+import pytest
+from support.authserver import AuthServer
+from support.processes import AS_ROOT, Session, Site, imap
+
+from fastmail.server.process import affinity
+
+
+@pytest.mark.directive("working_directory")
+def test_working_directory(site: Site) -> None:
+    site.configure(main=f"working_directory {site.directory}/work;")
+    (site.directory / "work").mkdir()
+    child = site.start()
+    (worker,) = site.wait_workers(1)
+    assert os.readlink(f"/proc/{worker}/cwd") == f"{site.directory}/work"
+    assert os.readlink(f"/proc/{child.pid}/cwd") == str(site.directory)
+
+
+@pytest.mark.directive("working_directory")
+def test_working_directory_that_is_missing(site: Site) -> None:
+    site.configure(main="working_directory /missing/directory;")
+    child = site.start()
+    site.wait_log(r"\[alert\] .* worker process \d+ exited with fatal code 2 and cannot be respawned")
+    assert '[alert] chdir("/missing/directory") failed (2: No such file or directory)' in site.messages()
+    assert child.poll() is None
+
+
+@pytest.mark.directive("worker_priority")
+def test_priority(site: Site) -> None:
+    site.configure(main="worker_priority 7;")
+    child = site.start()
+    (worker,) = site.wait_workers(1)
+    assert os.getpriority(os.PRIO_PROCESS, worker) - os.getpriority(os.PRIO_PROCESS, child.pid) == 7
+
+
+@pytest.mark.directive("worker_rlimit_core")
+def test_core_size(site: Site) -> None:
+    site.configure(main="worker_rlimit_core 4k;")
+    site.start()
+    (worker,) = site.wait_workers(1)
+    limits = Path(f"/proc/{worker}/limits").read_text()
+    assert re.search(r"^Max core file size\s+4096\s+4096\s", limits, re.M)
+
+
+@pytest.mark.directive("worker_cpu_affinity")
+def test_processors(site: Site) -> None:
+    last = max(os.sched_getaffinity(0))
+    mask = "1" + "0" * last
+    site.configure(main=f"worker_cpu_affinity {mask};")
+    site.start()
+    (worker,) = site.wait_workers(1)
+    assert os.sched_getaffinity(worker) == {last}
+    assert f"[notice] sched_setaffinity(): using cpu #{last}" in site.messages()
+
+
+@pytest.mark.parametrize(
+    ("masks", "expected"),
+    [
+        ((), [set(), set()]),
+        (("0101",), [{0, 2}, {0, 2}]),
+        (("01", "10"), [{0}, {1}, {1}]),
+        (("auto",), [{0}, {1}, {2}, {0}]),
+        (("auto", "110"), [{1}, {2}, {1}]),
+        (("auto", "0"), [set()]),
+        (("0",), [set()]),
+    ],
+)
+def test_processors_of_each_worker(masks: tuple[str, ...], expected: list[set[int]]) -> None:
+    assert [affinity(masks, number, 3) for number in range(len(expected))] == expected
+
+
+@pytest.mark.directive("worker_cpu_affinity")
+def test_more_workers_than_masks(site: Site) -> None:
+    site.configure(main="worker_cpu_affinity 01 01;", workers=3)
+    result = site.run("-t")
+    assert (
+        '[warn] the number of "worker_processes" is not equal to the number of "worker_cpu_affinity" masks, '
+        "using last mask for remaining worker processes" in result.stderr
+    )
+
+
+@pytest.mark.directive("lock_file")
+def test_lock_file_stays(site: Site, auth: AuthServer, port: int) -> None:
+    site.configure(imap(auth, port))
+    site.start()
+    old = site.wait_workers(1)
+    site.configure(imap(auth, port), main="lock_file other.lock;")
+    site.signal("reload")
+    site.wait_log(r'\[emerg\] .* "lock_file" could not be changed, ignored$')
+    site.wait_workers(1, besides=old)
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="only root can become another user")
+@pytest.mark.directive("user")
+def test_user_changes_with_a_reload(site: Site, auth: AuthServer, port: int) -> None:
+    site.configure(imap(auth, port), main="user nobody nogroup;")
+    site.start()
+    old = site.wait_workers(1)
+    site.configure(imap(auth, port), main="user daemon daemon;")
+    site.signal("reload")
+    (worker,) = site.wait_workers(1, besides=old)
+    assert re.search(r"^Uid:(\s+1){4}$", Path(f"/proc/{worker}/status").read_text(), re.M)
+    with Session(port) as session:
+        session.exchange()
+
+
+@pytest.mark.directive("daemon", "master_process")
+def test_what_a_reload_does_not_change(site: Site, auth: AuthServer, port: int) -> None:
+    site.configure(imap(auth, port))
+    child = site.start()
+    old = site.wait_workers(1)
+    site.configure(imap(auth, port), main="master_process off;")
+    os.kill(child.pid, signal.SIGHUP)
+    site.wait_workers(1, besides=old)
+    assert site.pid == child.pid
