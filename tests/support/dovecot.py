@@ -32,6 +32,7 @@ default_login_user = {login}
 default_process_limit = 600
 default_client_limit = 2000
 mail_max_userip_connections = 0
+haproxy_trusted_networks = 127.0.0.1
 mail_location = maildir:~/mail
 mail_uid = {owner}
 mail_save_crlf = yes
@@ -51,6 +52,10 @@ service imap-login {{
   inet_listener imap {{
     port = {imap}
   }}
+  inet_listener imap_proxied {{
+    port = {imap_proxied}
+    haproxy = yes
+  }}
   inet_listener imaps {{
     port = 0
   }}
@@ -60,6 +65,10 @@ service pop3-login {{
   service_count = 0
   inet_listener pop3 {{
     port = {pop3}
+  }}
+  inet_listener pop3_proxied {{
+    port = {pop3_proxied}
+    haproxy = yes
   }}
   inet_listener pop3s {{
     port = 0
@@ -82,12 +91,15 @@ service stats {{
 class Dovecot:
     """Serves IMAP on ``imap`` and POP3 on ``pop3``; the users given can log in with PASSWORD.
 
-    ``sasl`` is the socket where Postfix can check logins.
+    ``imap_proxied`` and ``pop3_proxied`` want a PROXY header first. ``sasl`` is the socket where Postfix can
+    check logins.
     """
 
     def __init__(self, users: list[str]) -> None:
         self.imap = ports.reserve()
         self.pop3 = ports.reserve()
+        self.imap_proxied = ports.reserve()
+        self.pop3_proxied = ports.reserve()
         self.directory = Path(tempfile.mkdtemp(prefix="dovecot-"))
         self.directory.chmod(0o755)
         self.sasl = self.directory / "sasl"
@@ -103,6 +115,10 @@ class Dovecot:
                 self.stop()
                 raise RuntimeError("Dovecot did not start")
             time.sleep(0.02)
+
+    def log(self) -> str:
+        """What it has logged so far."""
+        return (self.directory / "log").read_text("latin-1")
 
     def messages(self, user: str) -> list[bytes]:
         """The inbox as it lies on disk, in no order."""
@@ -136,5 +152,6 @@ class Dovecot:
         group = grp.getgrgid(pwd.getpwnam(internal).pw_gid).gr_name
         return _CONFIGURATION.format(
             directory=self.directory, imap=self.imap, pop3=self.pop3, group=group,
+            imap_proxied=self.imap_proxied, pop3_proxied=self.pop3_proxied,
             gid=pwd.getpwnam(owner).pw_gid, **names,
         )  # fmt: skip

@@ -51,6 +51,7 @@ _SERVICES = """
 {submission_xclient} inet n - n - - smtpd {only_logged_in} {believe}
 {incoming}         inet  n - n - - smtpd
 {incoming_xclient} inet  n - n - - smtpd {believe}
+{incoming_proxied} inet  n - n - - smtpd -o smtpd_upstream_proxy_protocol=haproxy
 cleanup   unix n - n - 0 cleanup
 qmgr      unix n - n 300 1 qmgr
 rewrite   unix - - n - - trivial-rewrite
@@ -76,8 +77,9 @@ class Postfix:
     """Takes mail for the users given, at DOMAIN, into Dovecot's maildirs.
 
     ``submission`` asks for a login, by SASL at Dovecot's ``sasl`` socket; ``incoming`` asks for none. The
-    ports whose names end in ``_xclient`` believe XCLIENT from 127.0.0.1, LOGIN included. Postfix refuses
-    to run as anybody but root; without root the constructor raises RuntimeError.
+    ports whose names end in ``_xclient`` believe XCLIENT from 127.0.0.1, LOGIN included;
+    ``incoming_proxied`` wants a PROXY header first. Postfix refuses to run as anybody but root; without
+    root the constructor raises RuntimeError.
     """
 
     def __init__(self, dovecot: Dovecot, users: Sequence[str]) -> None:
@@ -87,6 +89,7 @@ class Postfix:
         self.submission_xclient = ports.reserve()
         self.incoming = ports.reserve()
         self.incoming_xclient = ports.reserve()
+        self.incoming_proxied = ports.reserve()
         self.directory = Path(tempfile.mkdtemp(prefix="postfix-"))
         self.directory.chmod(0o755)
         self._make_directories()
@@ -153,6 +156,7 @@ class Postfix:
             only_logged_in=_ONLY_LOGGED_IN, believe=_BELIEVE, submission=f"127.0.0.1:{self.submission}",
             submission_xclient=f"127.0.0.1:{self.submission_xclient}", incoming=f"127.0.0.1:{self.incoming}",
             incoming_xclient=f"127.0.0.1:{self.incoming_xclient}",
+            incoming_proxied=f"127.0.0.1:{self.incoming_proxied}",
         )  # fmt: skip
         mailboxes = "".join(f"{user}@{DOMAIN} {user}/mail/\n" for user in users)
         (self.directory / "mailboxes").write_text(mailboxes)

@@ -1,0 +1,98 @@
+"""PROXY headers for real backends: Dovecot and Postfix learn who the client is (``proxy_protocol``)."""
+
+import imaplib
+import poplib
+import smtplib
+import socket
+from collections.abc import Iterator
+
+import pytest
+from support import ports
+from support.authserver import AuthServer, Request, answer
+from support.dovecot import PASSWORD, Dovecot
+from support.listener import Moves
+from support.mailhouse import CLIENT
+from support.postfix import DOMAIN, Postfix
+from support.processes import wait_for
+from support.proxy import Proxy
+
+USER = "alice"
+
+
+@pytest.fixture(scope="module")
+def dovecot() -> Iterator[Dovecot]:
+    with Dovecot([USER]) as dovecot:
+        yield dovecot
+
+
+@pytest.fixture(scope="module")
+def postfix(dovecot: Dovecot) -> Iterator[Postfix]:
+    with Postfix(dovecot, [USER]) as postfix:
+        yield postfix
+
+
+@pytest.fixture(scope="module", params=["on", "v2"])
+def doors(request: pytest.FixtureRequest, dovecot: Dovecot, postfix: Postfix) -> Iterator[dict[str, int]]:
+    """Ports of fastmail, by protocol."""
+    backends = {
+        "imap": dovecot.imap_proxied,
+        "pop3": dovecot.pop3_proxied,
+        "smtp": postfix.incoming_proxied,
+    }
+
+    def judge(request: Request) -> Moves:
+        return (answer("OK", port=backends[request.headers["auth-protocol"]]),)
+
+    doors = {protocol: ports.reserve() for protocol in backends}
+    servers = "".join(
+        f"server {{ listen 127.0.0.1:{port}; protocol {protocol}; }}\n" for protocol, port in doors.items()
+    )
+    with AuthServer(judge) as auth:
+        mail = f"auth_http 127.0.0.1:{auth.port}/; proxy_protocol {request.param};\n"
+        mail += "smtp_auth none; xclient off;\n"
+        with Proxy("fastmail", mail + servers, list(doors.values())):
+            yield doors
+
+
+def known(dovecot: Dovecot, protocol: str) -> None:
+    """Dovecot has logged the login with the client's own address."""
+    wait_for(
+        "Dovecot's log",
+        lambda: any(
+            f"{protocol}-login: Info: Login: user=<{USER}>" in line and f"rip={CLIENT}," in line
+            for line in dovecot.log().splitlines()
+        ),
+    )
+
+
+@pytest.mark.directive("proxy_protocol")
+def test_imap(doors: dict[str, int], dovecot: Dovecot) -> None:
+    class Client(imaplib.IMAP4):
+        def _create_socket(self, timeout: float | None) -> socket.socket:
+            return socket.create_connection((self.host, self.port), 20, source_address=(CLIENT, 0))
+
+    with Client("127.0.0.1", doors["imap"]) as client:
+        client.login(USER, PASSWORD)
+        assert client.select()[0] == "OK"
+    known(dovecot, "imap")
+
+
+def test_pop3(doors: dict[str, int], dovecot: Dovecot) -> None:
+    class Client(poplib.POP3):
+        def _create_socket(self, timeout: float) -> socket.socket:
+            return socket.create_connection((self.host, self.port), 20, source_address=(CLIENT, 0))
+
+    client = Client("127.0.0.1", doors["pop3"])
+    client.user(USER)
+    client.pass_(PASSWORD)
+    client.stat()
+    client.quit()
+    known(dovecot, "pop3")
+
+
+def test_smtp(doors: dict[str, int], dovecot: Dovecot) -> None:
+    before = len(dovecot.messages(USER))
+    with smtplib.SMTP("127.0.0.1", doors["smtp"], "client.example", 20, source_address=(CLIENT, 0)) as client:
+        client.sendmail("a@b.example", [f"{USER}@{DOMAIN}"], "Subject: x\r\n\r\nhello\r\n")
+    wait_for("delivery", lambda: len(dovecot.messages(USER)) == before + 1)
+    assert all(f"[{CLIENT}]".encode() in message for message in dovecot.messages(USER))
