@@ -119,12 +119,11 @@ class Cycle:
             self.log.warn(f"{connections} worker_connections exceed open file resource limit: {limit}")
 
     def replace(self, old: Cycle) -> None:
-        """Take the place of ``old``: let go of what only that one had."""
+        """Take the place of ``old``: let go of the sockets and the pid file that only that one had."""
         for name in old.sockets.keys() - self.sockets.keys():
             old.sockets[name].remove(self.log)
         if old.pid_path != self.pid_path:
             pidfile.remove(old.pid_path, self.log)
-        old.files.close()
 
     def abandon(self, old: Cycle) -> None:
         """Undo what was opened beside ``old``, which stays."""

@@ -192,6 +192,7 @@ class Master:
             return
         self._cycle = cycle
         cycle.replace(old)
+        old.files.close()
         cycle.log.redirect_stderr()
         cycle.announce()
         old_workers = list(self._children)

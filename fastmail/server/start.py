@@ -53,7 +53,7 @@ def start(options: Options, bootstrap: Log, command: str) -> int:
             daemonized=daemonized,
             predecessor=os.getppid() if inherited.started_by_master else None,
         ).run()
-    return _run_single(cycle)
+    return worker.run_single(cycle, mmap.mmap(-1, 8))
 
 
 def check(options: Options, bootstrap: Log, parsed: Callable[[Configuration], None]) -> Configuration | None:
@@ -103,11 +103,3 @@ def _daemonize() -> None:
         os.dup2(null, standard)
     if null > 2:
         os.close(null)
-
-
-def _run_single(cycle: Cycle) -> int:
-    """``master_process off``: this process is the only worker."""
-    code = worker.run(cycle, mmap.mmap(-1, 8), single=True)
-    pidfile.remove(cycle.pid_path, cycle.log)
-    cycle.close()
-    return code

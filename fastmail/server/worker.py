@@ -1,4 +1,4 @@
-"""A worker: the engine on a thread of its own, and a uvloop loop for everything else.
+"""A worker: a service of the engine, and a uvloop loop for everything else.
 
 Nothing is imported and no file is opened by name once privileges are dropped, except logs being reopened:
 the interpreter may lie where the unprivileged user cannot read.
@@ -12,21 +12,17 @@ import gc
 import mmap
 import os
 import signal
-import threading
 from collections.abc import Callable
 from typing import Any
 
 import uvloop
 
-from fastmail._speedups import EVENT_AUTH, EVENT_NAME, EVENT_NOT_ACCEPTING
-from fastmail.auth.client import AuthClient, trust
-from fastmail.config import ServerConfiguration
-from fastmail.logs import LEVELS
-from fastmail.resolver import ClientNames, Resolver
-from fastmail.server import environment, process
-from fastmail.server.cycle import Cycle
-from fastmail.server.engine import carried_by_aiohttp, make_engine
+from fastmail.config import ConfigError
+from fastmail.logs import LEVELS, Log
+from fastmail.server import StartFailed, environment, pidfile, process
+from fastmail.server.cycle import Cycle, refuse
 from fastmail.server.privileges import DropFailed
+from fastmail.server.service import Service
 from fastmail.server.title import set_title
 
 OK = 0
@@ -40,22 +36,27 @@ CLOSE_SECONDS = 1.0
 
 
 class Worker:
-    """One worker process, from after the fork to its exit code."""
+    """One worker process, from after the fork to its exit code.
+
+    It has one service. With ``single`` (``master_process off``) it obeys HUP as well, and has another for
+    each earlier configuration whose sessions have not ended yet.
+    """
 
     def __init__(self, cycle: Cycle, counter: mmap.mmap, *, single: bool = False) -> None:
-        self._cycle = cycle
-        self._log = cycle.log
+        self.cycle = cycle
+        self._counter = counter
         self._single = single
         self._nested = os.environ.get("FASTMAIL_ENGINE") == NESTED
         self._code = OK
         self._draining = False
         self._ending = False
-        self._thread: threading.Thread | None = None
-        self._failure: BaseException | None = None
-        self.engine = make_engine(cycle, counter, exclusive=not self._nested)
-        self.auth = self._auth_clients()
-        self._names = ClientNames(self.engine)
-        self._resolvers: dict[int, Resolver] = {}
+        self._retiring: set[asyncio.Task[None]] = set()
+        self._service = Service(cycle, counter, nested=self._nested)
+        self._services = [self._service]  # that have not been closed
+
+    @property
+    def _log(self) -> Log:
+        return self.cycle.log
 
     def run(self) -> int:
         """Serve until told to stop; returns the exit code."""
@@ -66,8 +67,7 @@ class Worker:
             loop.add_signal_handler(number, self._guarded(handler))
         for number in (signal.SIGUSR2, signal.SIGWINCH) if self._single else (signal.SIGHUP, signal.SIGUSR2):
             signal.signal(number, signal.SIG_IGN)
-        loop.add_reader(self.engine.event_fileno(), self._guarded(self._take_events))
-        self._start_engine()
+        self._start(self._service)
         gc.collect()
         gc.freeze()  # what lives now lives as long as the worker: the collector need not look at it again
         # Only a running loop hears of signals; what came before waits, blocked.
@@ -76,72 +76,45 @@ class Worker:
         self._close()
         return self._code
 
-    # The engine
+    # Services
 
-    def _start_engine(self) -> None:
-        if self._nested:
-            self._loop.add_reader(self.engine.fileno(), self._guarded(self._turn))
-            return
-        # Signals must find the main thread: the new thread inherits a mask that blocks all of them.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        self._thread = threading.Thread(target=self._serve, name="engine")
-        self._thread.start()
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    def _start(self, service: Service) -> None:
+        service.start(
+            self._loop, self._guarded, not_accepting=self._leave_listeners, finished=self._service_finished
+        )
 
-    def _serve(self) -> None:
-        try:
-            self.engine.run()
-        except BaseException as error:
-            self._failure = error
-        self._loop.call_soon_threadsafe(self._engine_finished)
-
-    def _turn(self) -> None:
-        if not self.engine.turn():
-            self._engine_finished()
-
-    def _engine_finished(self) -> None:
-        self._loop.remove_reader(self.engine.fileno())
-        if self._failure is not None:
-            self._fail(self._failure)
-        elif not (self._ending or self._draining):
-            self._fail(RuntimeError("the engine has ended"))
+    def _leave_listeners(self, service: Service) -> None:
+        """Let go of the listening sockets, so that one that no other process has refuses connections."""
+        if service is self._service:
+            for sock in service.cycle.sockets.values():
+                sock.close()
         else:
-            self._finish()  # the last session of a graceful shutdown has ended
+            self.cycle.replace(service.cycle)
+
+    def _service_finished(self, service: Service) -> None:
+        if service.failure is not None:
+            self._fail(service.failure)
+        elif not (self._ending or service.draining):
+            self._fail(RuntimeError("the engine has ended"))
+        elif service is not self._service:
+            task = self._loop.create_task(self._retire(service))
+            self._retiring.add(task)
+            task.add_done_callback(self._retiring.discard)
+        else:
+            self._end_with_the_last()
+
+    async def _retire(self, service: Service) -> None:
+        """An earlier configuration's last session has ended."""
+        await service.close()
+        self._services.remove(service)
+        service.cycle.files.close()
+        self._end_with_the_last()
+
+    def _end_with_the_last(self) -> None:
+        """The last session of a graceful shutdown has ended, or all have been cut."""
+        if self._service.ended and self._services == [self._service]:
+            self._finish()
             self._loop.stop()
-
-    def _take_events(self) -> None:
-        # EVENT_DRAINED is passed over: that run() has returned says it as well.
-        for kind, handle, payload in self.engine.events():
-            if kind == EVENT_AUTH:
-                server, request = payload
-                self.auth[server].ask(handle, request)
-            elif kind == EVENT_NAME:
-                server, address = payload
-                self._find_name(handle, self._cycle.configuration.servers[server], address.decode())
-            elif kind == EVENT_NOT_ACCEPTING:
-                self._leave_listeners()
-
-    def _find_name(self, handle: int, server: ServerConfiguration, address: str) -> None:
-        """Servers that inherit one ``resolver`` directive share its cache."""
-        directive = server["resolver"]
-        resolver = self._resolvers.get(id(directive))
-        if resolver is None:
-            resolver = self._resolvers[id(directive)] = Resolver(directive, self._log)
-        self._names.find(handle, address, resolver, server["resolver_timeout"] / 1000)
-
-    def _auth_clients(self) -> dict[int, AuthClient]:
-        """By server number. Made while privileges last: certificates may be readable for root only."""
-        clients = {}
-        for index, server in enumerate(self._cycle.configuration.servers):
-            if carried_by_aiohttp(server):
-                clients[index] = AuthClient(
-                    self.engine,
-                    server.auth_http,
-                    timeout=server["auth_http_timeout"],
-                    keepalive=server["auth_http_keepalive"],
-                    tls=trust() if server.auth_http.scheme == "https" else None,
-                )
-        return clients
 
     # Orders
 
@@ -153,7 +126,7 @@ class Worker:
             signal.SIGUSR1: self._reopen_logs,
         }
         if self._single:
-            handlers[signal.SIGHUP] = self._refuse_reload
+            handlers[signal.SIGHUP] = self._reload
         return handlers
 
     def _finish(self) -> None:
@@ -161,31 +134,51 @@ class Worker:
         if not self._ending:
             self._ending = True
             self._log.notice("exiting")
-            self.engine.stop()
+            for service in self._services:
+                service.stop()
 
     def _drain(self) -> None:
         """nginx's QUIT: no new sessions, the others run to their end."""
         if not (self._draining or self._ending):
             self._draining = True
-            set_title(f"{self._cycle.options.identity}: worker process is shutting down")
+            set_title(f"{self.cycle.options.identity}: worker process is shutting down")
             self._log.notice("gracefully shutting down")
-            self.engine.shutdown()
-            timeout = self._cycle.configuration.main["worker_shutdown_timeout"]
-            if timeout:
-                self._loop.call_later(timeout / 1000, self._guarded(self.engine.cut_relays))
-
-    def _leave_listeners(self) -> None:
-        """Let go of the listening sockets, so that one that no other process has refuses connections."""
-        for sock in self._cycle.sockets.values():
-            sock.close()
+            for service in self._services:
+                service.drain()
 
     def _reopen_logs(self) -> None:
         self._log.notice("reopening logs")
-        self._cycle.files.reopen(self._log)
+        for service in self._services:
+            service.cycle.files.reopen(self._log)
         self._log.redirect_stderr()
 
-    def _refuse_reload(self) -> None:
-        self._log.error('reconfiguring is not supported yet with "master_process off"')
+    def _reload(self) -> None:
+        """nginx's HUP in a single process: new connections get the configuration of now, sessions go on with
+        theirs."""
+        if self._draining or self._ending:
+            return
+        self._log.notice("reconfiguring")
+        old = self.cycle
+        try:
+            cycle = Cycle.read(old.options, old.log, old)
+            try:
+                cycle.bind(old)
+                if cycle.pid_path != old.pid_path:
+                    pidfile.write(cycle.pid_path, f"{os.getpid()}\n")
+                service = Service(cycle, self._counter, nested=self._nested)
+            except StartFailed:
+                cycle.abandon(old)
+                raise
+        except (ConfigError, StartFailed) as error:
+            refuse(error, old.log)
+            return
+        self.cycle = cycle
+        cycle.log.redirect_stderr()
+        cycle.announce()
+        former, self._service = self._service, service
+        self._services.append(service)
+        self._start(service)
+        former.drain()
 
     # Failures
 
@@ -204,7 +197,8 @@ class Worker:
         self._log.alert(f"worker process failed: {type(error).__name__}: {error}")
         self._code = FAILED
         self._ending = True
-        self.engine.stop()
+        for service in self._services:
+            service.stop()
         self._loop.stop()
 
     def _stray(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -213,47 +207,60 @@ class Worker:
         self._log.error(f"{context['message']}: {type(error).__name__}" if error else context["message"])
 
     def _close(self) -> None:
-        if self._thread is not None:
-            self._thread.join()
-        with contextlib.suppress(TimeoutError):
-            self._loop.run_until_complete(asyncio.wait_for(self._close_auth(), CLOSE_SECONDS))
-        self.engine.close()
+        for service in self._services:
+            with contextlib.suppress(TimeoutError):
+                self._loop.run_until_complete(asyncio.wait_for(service.close(), CLOSE_SECONDS))
         self._loop.close()
         self._log.notice("exit")
 
-    async def _close_auth(self) -> None:
-        await self._names.close()
-        for client in self.auth.values():
-            await client.close()
 
-
-def run(cycle: Cycle, counter: mmap.mmap, *, number: int = 0, single: bool = False) -> int:
-    """The life of a worker: returns its exit code, raises nothing.
+def run(cycle: Cycle, counter: mmap.mmap, *, number: int = 0) -> int:
+    """The life of a worker of a master: returns its exit code, raises nothing.
 
     ``number`` is its place among the workers, from 0.
-    ``single``: the process is master and worker in one (``master_process off``), and stays who it is.
     """
+
+    def settle() -> None:
+        if cycle.user is not None:
+            cycle.user.become()
+        environment.reduce(cycle.configuration.main["env"])
+        process.settle(cycle, number)
+
+    process.set_limits(cycle)
+    worker = _make(cycle, counter, settle, single=False)
+    return FATAL if worker is None else _run(worker)
+
+
+def run_single(cycle: Cycle, counter: mmap.mmap) -> int:
+    """``master_process off``: this process is the only worker, and stays who it is. Returns the exit code."""
+    worker = _make(cycle, counter, lambda: environment.reduce(cycle.configuration.main["env"]), single=True)
+    code = FATAL if worker is None else _run(worker)
+    last = cycle if worker is None else worker.cycle
+    pidfile.remove(last.pid_path, last.log)
+    last.close()
+    return code
+
+
+def _make(cycle: Cycle, counter: mmap.mmap, settle: Callable[[], None], *, single: bool) -> Worker | None:
+    """A worker that is who it will be; None if it cannot be made, which is logged."""
     log = cycle.log
     try:
-        if not single:
-            process.set_limits(cycle)
-        try:
-            worker = Worker(cycle, counter, single=single)
-            if cycle.user is not None and not single:
-                cycle.user.become()
-            environment.reduce(cycle.configuration.main["env"])
-            if not single:
-                process.settle(cycle, number)
-        except DropFailed as error:
-            log.log(LEVELS.index(error.level), str(error))
-            return FATAL
-        except OSError as error:
-            log.emerg("worker process could not start", error)
-            return FATAL
-        except Exception as error:
-            log.emerg(f"worker process could not start: {type(error).__name__}: {error}")
-            return FATAL
+        worker = Worker(cycle, counter, single=single)
+        settle()
+    except DropFailed as error:
+        log.log(LEVELS.index(error.level), str(error))
+    except OSError as error:
+        log.emerg("worker process could not start", error)
+    except Exception as error:
+        log.emerg(f"worker process could not start: {type(error).__name__}: {error}")
+    else:
+        return worker
+    return None
+
+
+def _run(worker: Worker) -> int:
+    try:
         return worker.run()
     except Exception as error:
-        log.alert(f"worker process failed: {type(error).__name__}: {error}")
+        worker.cycle.log.alert(f"worker process failed: {type(error).__name__}: {error}")
         return FAILED

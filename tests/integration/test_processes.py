@@ -6,11 +6,12 @@ import resource
 import signal
 import socket
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 from support.authserver import AuthServer, answer
-from support.ports import HOST
+from support.ports import HOST, listening, reserve
 from support.processes import AS_ROOT, NOBODY, USER, Session, Site, alive, blocked, imap, title, wait_for
 
 
@@ -196,13 +197,52 @@ def test_single_process(site: Site, auth: AuthServer, port: int) -> None:
     with Session(port) as session:
         session.exchange()
     assert site.workers() == []
-    os.kill(child.pid, signal.SIGHUP)
-    site.wait_log(r'\[error\] .* reconfiguring is not supported yet with "master_process off"')
     site.signal("reopen")
     site.wait_log("reopening logs")
     os.kill(child.pid, signal.SIGQUIT)
     assert child.wait(10) == 0
     assert not site.pid_file.exists()
+
+
+def test_single_process_reconfigures(site: Site, auth: AuthServer, port: int) -> None:
+    """Sessions go on with the old configuration, their log included; a broken one changes nothing; addresses
+    come and go."""
+    other, pid = reserve(), site.directory / "other.pid"
+    site.configure(imap(auth, port) + imap(auth, other), main="master_process off;")
+    child = site.start()
+    with Session(port) as old, Session(other) as older:
+        site.configuration.write_text("nonsense;")
+        os.kill(child.pid, signal.SIGHUP)
+        site.wait_log(r'\[emerg\] .* unknown directive "nonsense"')
+        for number in range(2):
+            extra = f"imap_capabilities ROUND{number}; "
+            site.configure(
+                imap(auth, port).replace("protocol imap;", f"protocol imap; {extra}"),
+                main=f"master_process off; pid {pid};",
+                log=f"round{number}.log info",
+            )
+            text = site.configuration.read_text().replace("pid fastmail.pid;", "")
+            site.configuration.write_text(text)
+            os.kill(child.pid, signal.SIGHUP)
+            wanted = f"ROUND{number}"
+            wait_for("the new log", (site.directory / f"round{number}.log").exists)
+            wait_for("the new configuration", partial(offers, port, wanted))
+        wait_for("the address to go", lambda: not listening(other))
+        assert int(pid.read_text()) == child.pid
+        assert not site.pid_file.exists()
+        old.exchange()
+        older.exchange()
+        os.kill(child.pid, signal.SIGQUIT)
+        old.exchange()
+    assert child.wait(10) == 0
+    assert sum("proxied session done" in line for line in site.log()) == 2
+    assert not pid.exists()
+
+
+def offers(port: int, capability: str) -> bool:
+    with socket.create_connection((HOST, port), 10) as client:
+        client.sendall(b"a CAPABILITY\r\nb LOGOUT\r\n")
+        return capability in client.makefile().read()
 
 
 def test_engine_nested_in_the_loop_serves_alike(site: Site, auth: AuthServer, port: int) -> None:
@@ -304,13 +344,13 @@ def test_worker_that_dies_is_replaced(
 
 
 FAILING_ENGINE = """
-from fastmail.server import worker
-real = worker.make_engine
+from fastmail.server import service
+real = service.make_engine
 class Engine:
     def __init__(self, engine): self.engine = engine
     def __getattr__(self, name): return getattr(self.engine, name)
     def {method}(self): raise ValueError("out of order")
-worker.make_engine = lambda *arguments, **options: Engine(real(*arguments, **options))
+service.make_engine = lambda *arguments, **options: Engine(real(*arguments, **options))
 """
 
 
