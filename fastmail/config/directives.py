@@ -142,9 +142,9 @@ EVENTS = (
 CORE = (
     Directive("server", ("mail",), _BRACES, BLOCK, None, _ONE, "A proxy of one protocol; repeatable."),
     Directive("listen", _SERVER, _SOME, Kind("address, parameters", listen.parse, repeats=True), (), _ONE,
-              "An address to accept on. Parameters: `bind`, `backlog=N` and `proxy_protocol` are supported; "
-              "`ssl`, `multipath`, `so_keepalive`, `rcvbuf`, `sndbuf` and `ipv6only=off` are not "
-              "supported yet, nor is a wildcard that serves for other addresses of its port."),
+              "An address to accept on. Parameters: `bind`, `backlog=N`, `rcvbuf=SIZE`, `sndbuf=SIZE`, "
+              "`ipv6only=on|off`, `so_keepalive=on|off|[idle]:[intvl]:[cnt]`, `multipath` and "
+              "`proxy_protocol`; `ssl` is not supported yet."),
     Directive("protocol", _SERVER, _1,
               Kind("imap, pop3 or smtp", worker.parse_protocol, repeats=True),
               Computed("by port", lambda environment: None), _ONE,

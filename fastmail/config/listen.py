@@ -1,15 +1,24 @@
 """``listen``: the addresses a server accepts on (and the protocol that their port suggests)."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from . import units
 from .address import AddressError, SocketAddress, parse_url, print_address
-from .errors import ConfigError
-from .statement import Scope, Statement
+from .statement import Statement
 
 BACKLOG = 511
 _PROTOCOL_PORTS = {143: "imap", 993: "imap", 110: "pop3", 995: "pop3", 25: "smtp", 465: "smtp", 587: "smtp"}
+
+
+@dataclass(frozen=True)
+class Keepalive:
+    """``so_keepalive``: whether probes are sent; seconds and a count, 0 where the system's value is left."""
+
+    on: bool
+    idle: int = 0
+    interval: int = 0
+    count: int = 0
 
 
 @dataclass(frozen=True)
@@ -23,10 +32,12 @@ class Listen:
     bind: bool
     location: str  # FILE:LINE
     proxy_protocol: bool = False
-
-    @property
-    def wildcard(self) -> bool:
-        return not isinstance(self.address, str) and self.address[0] in ("0.0.0.0", "::")
+    ssl: bool = False
+    rcvbuf: int | None = None  # bytes; None: the system's
+    sndbuf: int | None = None
+    ipv6only: bool = True
+    so_keepalive: Keepalive | None = None  # None: left as the system has it
+    multipath: bool = False
 
 
 @dataclass
@@ -34,7 +45,12 @@ class _Parameters:
     backlog: int = BACKLOG
     bind: bool = False
     proxy_protocol: bool = False
-    unsupported: list[str] = field(default_factory=list)
+    ssl: bool = False
+    rcvbuf: int | None = None
+    sndbuf: int | None = None
+    ipv6only: bool = True
+    so_keepalive: Keepalive | None = None
+    multipath: bool = False
 
 
 def parse(statement: Statement, previous: Any) -> tuple[Listen, ...]:
@@ -55,21 +71,9 @@ def parse(statement: Statement, previous: Any) -> tuple[Listen, ...]:
         if (family, address) in taken:
             raise statement.error(f'duplicate "{printed}" address and port pair')
         taken.add((family, address))
-        listens.append(
-            Listen(
-                printed,
-                family,
-                address,
-                parameters.backlog,
-                parameters.bind,
-                statement.lexer.place,
-                parameters.proxy_protocol,
-            )
-        )
-    if parameters.unsupported:
-        raise statement.error(
-            f'the "{parameters.unsupported[0]}" parameter of the "listen" directive is not supported yet'
-        )
+        listens.append(Listen(printed, family, address, location=statement.lexer.place, **vars(parameters)))
+    if parameters.ssl:
+        raise statement.error('the "ssl" parameter of the "listen" directive is not supported yet')
     return (*(previous or ()), *listens)
 
 
@@ -78,26 +82,20 @@ def _parse_parameters(statement: Statement) -> _Parameters:
     for word in statement.words[2:]:
         name, equals, value = word.partition("=")
         if not equals and name in ("bind", "ssl", "proxy_protocol", "multipath"):
-            asks = name in ("ssl", "multipath")
-            parameters.proxy_protocol |= name == "proxy_protocol"
+            setattr(parameters, name, True)
         elif name == "backlog" and equals:
             parameters.backlog = _backlog(statement, word, value)
-            asks = False
         elif name in ("rcvbuf", "sndbuf") and equals:
-            _check_buffer(statement, word, value)
-            asks = True
+            setattr(parameters, name, _buffer(statement, word, value))
         elif word.startswith("ipv6only=o"):
             if value not in ("on", "off"):
                 raise statement.error(f'invalid ipv6only flags "{value}"')
-            asks = value == "off"  # on is what a socket has anyway
+            parameters.ipv6only = value == "on"
         elif name == "so_keepalive" and equals:
-            _check_keepalive(statement, value)
-            asks = value != "off"
+            parameters.so_keepalive = _keepalive(statement, value)
         else:
             raise statement.error(f'invalid parameter "{word}"')
         parameters.bind |= name not in ("ssl", "proxy_protocol")
-        if asks:
-            parameters.unsupported.append(name)
     return parameters
 
 
@@ -112,17 +110,18 @@ def _backlog(statement: Statement, word: str, value: str) -> int:
     return min(backlog, 2**31 - 1)
 
 
-def _check_buffer(statement: Statement, word: str, value: str) -> None:
+def _buffer(statement: Statement, word: str, value: str) -> int:
     try:
-        units.size(value)
+        size = units.size(value)
     except ValueError:
         raise statement.error(f'invalid {word.partition("=")[0]} "{word}"') from None
+    return min(size, 2**31 - 1)  # setsockopt() takes an int; the kernel cuts it to net.core.[rw]mem_max
 
 
-def _check_keepalive(statement: Statement, value: str) -> None:
+def _keepalive(statement: Statement, value: str) -> Keepalive:
     """``on``, ``off`` or ``[idle]:[intvl]:[cnt]`` with at least one part that is not 0."""
     if value in ("on", "off"):
-        return
+        return Keepalive(value == "on")
     idle, _, rest = value.partition(":")
     interval, _, count = rest.partition(":")
     try:
@@ -135,18 +134,4 @@ def _check_keepalive(statement: Statement, value: str) -> None:
         parts = []
     if not any(parts):
         raise statement.error(f'invalid so_keepalive value: "{value}"')
-
-
-def check_sharing(mail: Scope) -> None:
-    """Raise ConfigError for a wildcard and an address of its port that nginx would serve from one
-    socket, choosing the server by the connection's local address."""
-    listens = [one for server in mail.blocks.get("server", ()) for one in server.values["listen"]]
-    wildcards = {(one.family, one.address[1]): one for one in listens if one.wildcard}
-    for one in listens:
-        if isinstance(one.address, str) or one.wildcard or one.bind:
-            continue
-        wildcard = wildcards.get((one.family, one.address[1]))
-        if wildcard:
-            raise ConfigError(
-                f'"{one.text}" on the socket of "{wildcard.text}" is not supported yet in {one.location}'
-            )
+    return Keepalive(True, *(min(part, 2**31 - 1) for part in parts))

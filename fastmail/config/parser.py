@@ -12,7 +12,6 @@ from .directives import BLOCK, TABLE
 from .errors import ConfigError, failed
 from .foreign import FOREIGN
 from .lexer import Lexer
-from .listen import check_sharing
 from .statement import Context, Environment, Scope, Statement, c_string
 
 _DEEPEST_INCLUDE = 64
@@ -141,4 +140,3 @@ def _check_mail(mail: Scope) -> None:
     for server in servers:
         if "auth_http" not in server.values and "auth_http" not in mail.values:
             raise ConfigError(f'no "auth_http" is defined for server in {server.place}')
-    check_sharing(mail)

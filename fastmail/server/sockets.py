@@ -7,7 +7,7 @@ import os
 import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from errno import EADDRINUSE
+from errno import EADDRINUSE, EINVAL, ENOPROTOOPT, EPROTONOSUPPORT
 from typing import Any, Protocol
 
 from fastmail.logs import Log, describe
@@ -16,13 +16,29 @@ from fastmail.server import StartFailed
 BIND_ROUNDS = 5
 BIND_PAUSE = 0.5  # seconds
 
+_IPPROTO_MPTCP = 262  # Python has no name for it
+_NO_MULTIPATH = (EINVAL, ENOPROTOOPT, EPROTONOSUPPORT)  # built without, switched off (net.mptcp.enabled)
+
 _WILDCARDS: dict[int, str] = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}
 
 Key = tuple[int, Any]
 
 
+class Keepalive(Protocol):
+    """``so_keepalive``: seconds and a count, 0 where the system's value is left."""
+
+    @property
+    def on(self) -> bool: ...
+    @property
+    def idle(self) -> int: ...
+    @property
+    def interval(self) -> int: ...
+    @property
+    def count(self) -> int: ...
+
+
 class Listen(Protocol):
-    """One address of a ``listen`` directive: its printed text, family, socket address and backlog."""
+    """One address of a ``listen`` directive, and what its parameters ask of the socket."""
 
     @property
     def text(self) -> str: ...
@@ -32,12 +48,24 @@ class Listen(Protocol):
     def address(self) -> Any: ...
     @property
     def backlog(self) -> int: ...
+    @property
+    def rcvbuf(self) -> int | None: ...
+    @property
+    def sndbuf(self) -> int | None: ...
+    @property
+    def ipv6only(self) -> bool: ...
+    @property
+    def so_keepalive(self) -> Keepalive | None: ...
+    @property
+    def multipath(self) -> bool: ...
 
 
 def key(listen: Listen) -> Key:
-    """What makes two ``listen`` the same socket."""
+    """What makes two ``listen`` the same socket: its protocol cannot be changed once it is open."""
     address = listen.address
-    return listen.family, address if isinstance(address, str) else tuple(address[:2])
+    if isinstance(address, str):
+        return listen.family, address
+    return listen.family, (*address[:2], *(("multipath",) if listen.multipath else ()))
 
 
 def _is_wildcard(listen: Listen) -> bool:
@@ -62,6 +90,37 @@ class ListeningSocket:
         if backlog != self.backlog:
             self._socket.listen(backlog)
             self.backlog = backlog
+
+    def set_options(self, listen: Listen, log: Log) -> None:
+        """Apply ``rcvbuf``, ``sndbuf`` and ``so_keepalive``. What the kernel refuses is logged, no more."""
+        buffers = (
+            ("SO_RCVBUF", socket.SO_RCVBUF, listen.rcvbuf),
+            ("SO_SNDBUF", socket.SO_SNDBUF, listen.sndbuf),
+        )
+        for name, option, size in buffers:
+            if size is not None:
+                self._set(socket.SOL_SOCKET, option, size, f"{name}, {size}", log)
+        keepalive = listen.so_keepalive
+        if keepalive is None:
+            return
+        value = int(keepalive.on)
+        self._set(socket.SOL_SOCKET, socket.SO_KEEPALIVE, value, f"SO_KEEPALIVE, {value}", log)
+        if listen.family == socket.AF_UNIX:
+            return
+        probes = (
+            ("TCP_KEEPIDLE", socket.TCP_KEEPIDLE, keepalive.idle),
+            ("TCP_KEEPINTVL", socket.TCP_KEEPINTVL, keepalive.interval),
+            ("TCP_KEEPCNT", socket.TCP_KEEPCNT, keepalive.count),
+        )
+        for name, option, value in probes:
+            if value:
+                self._set(socket.IPPROTO_TCP, option, value, f"{name}, {value}", log)
+
+    def _set(self, level: int, option: int, value: int, shown: str, log: Log) -> None:
+        try:
+            self._socket.setsockopt(level, option, value)
+        except OSError as error:
+            log.alert(f"setsockopt({shown}) {self.text} failed, ignored", error)
 
     def allow_neighbours(self, allow: bool) -> None:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, allow)
@@ -123,6 +182,9 @@ def open_all(
         raise
     for name in sockets.keys() - fresh.keys():
         sockets[name].set_backlog(wanted[name].backlog)
+    if not testing:
+        for name, sock in sockets.items():
+            sock.set_options(wanted[name], log)
     return sockets
 
 
@@ -134,13 +196,13 @@ def _open(
     sock = None
     bound = False
     try:
-        sock = socket.socket(listen.family, socket.SOCK_STREAM)
+        sock = _socket(listen, log)
         sock.setblocking(False)
         new = ListeningSocket(listen, sock)
         step = f"setsockopt() {listen.text}"
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if listen.family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, listen.ipv6only)
         step = f"bind() to {listen.text}"
         with _neighbours(listen, new, others):
             sock.bind(listen.address)
@@ -163,11 +225,23 @@ def _open(
         return None
 
 
+def _socket(listen: Listen, log: Log) -> socket.socket:
+    if listen.multipath and listen.family != socket.AF_UNIX:
+        try:
+            return socket.socket(listen.family, socket.SOCK_STREAM, _IPPROTO_MPTCP)
+        except OSError as error:
+            if error.errno not in _NO_MULTIPATH:
+                raise
+            log.emerg("multipath is not supported on this platform, ignored")
+    return socket.socket(listen.family, socket.SOCK_STREAM)
+
+
 @contextlib.contextmanager
 def _neighbours(
     listen: Listen, new: ListeningSocket, others: Mapping[Key, ListeningSocket]
 ) -> Iterator[None]:
-    """Let a wildcard and single addresses of our own stand on one port.
+    """Let a wildcard and single addresses of our own stand on one port, or for the time of a reload that
+    changes ``multipath`` two sockets on one address.
 
     nginx opens the wildcard alone then and asks every connection for its local address; Linux does that
     lookup itself, but wants SO_REUSEPORT on both while binding. It is taken back at once: another program of
@@ -181,7 +255,7 @@ def _neighbours(
         if wildcard is not None
         and family == listen.family
         and address[1] == name[1][1] != 0
-        and wildcard in (address[0], name[1][0])
+        and (wildcard in (address[0], name[1][0]) or address[0] == name[1][0])
     ]
     affected = [*near, new] if near else []
     for one in affected:

@@ -21,6 +21,7 @@ from fastmail.config import (
     resolve_user,
 )
 from fastmail.config.address import print_inet6
+from fastmail.config.listen import Keepalive
 
 NAMES = {b"localhost": ["127.0.0.1"], b"mx": ["192.0.2.1", "2001:db8::1", "192.0.2.1"]}
 
@@ -292,8 +293,34 @@ def test_listen_parameters(tmp_path: Path) -> None:
     assert [one.bind for one in listens] == [False, True, True, True, True]
 
 
-def test_addresses_beside_a_wildcard_with_sockets_of_their_own(tmp_path: Path) -> None:
-    text = "listen *:143; listen 127.0.0.1:143 bind; listen [::1]:143; listen [::]:144; listen 145;"
+@pytest.mark.directive("listen")
+@pytest.mark.parametrize(
+    ("words", "name", "value"),
+    [
+        ("rcvbuf=8k", "rcvbuf", 8192),
+        ("rcvbuf=0", "rcvbuf", 0),
+        ("sndbuf=1M", "sndbuf", 1 << 20),
+        ("sndbuf=9999m", "sndbuf", 2**31 - 1),
+        ("bind", "rcvbuf", None),
+        ("ipv6only=off", "ipv6only", False),
+        ("ipv6only=on", "ipv6only", True),
+        ("multipath", "multipath", True),
+        ("bind", "so_keepalive", None),
+        ("so_keepalive=on", "so_keepalive", Keepalive(True)),
+        ("so_keepalive=off", "so_keepalive", Keepalive(False)),
+        ("so_keepalive=30m::10", "so_keepalive", Keepalive(True, 1800, 0, 10)),
+        ("so_keepalive=:5", "so_keepalive", Keepalive(True, 0, 5, 0)),
+        ("so_keepalive=7", "so_keepalive", Keepalive(True, 7, 0, 0)),
+    ],
+)
+def test_listen_options(tmp_path: Path, words: str, name: str, value: object) -> None:
+    [listen] = mail(tmp_path, f"server {{ protocol imap; listen [::]:1 {words}; }}").servers[0].listens
+    assert getattr(listen, name) == value
+    assert listen.bind
+
+
+def test_addresses_beside_a_wildcard(tmp_path: Path) -> None:
+    text = "listen *:143; listen 127.0.0.1:143; listen [::1]:143; listen [::]:144; listen 145;"
     assert len(mail(tmp_path, f"server {{ {text} }}").servers[0].listens) == 5
 
 

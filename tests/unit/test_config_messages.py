@@ -199,13 +199,7 @@ PARAMETERS = [
         (f"so_keepalive={value}", f'invalid so_keepalive value: "{value}"')
         for value in ("", "x", "::", "0", "0:0:0", "1:2:3:4", "1ms")
     ),
-    *(
-        (word, f'the "{word.partition("=")[0]}" parameter of the "listen" directive is not supported yet')
-        for word in (
-            *("ssl", "multipath", "rcvbuf=1k", "sndbuf=1k", "ipv6only=off"),
-            *("so_keepalive=on", "so_keepalive=30m::10"),
-        )
-    ),
+    ("ssl", 'the "ssl" parameter of the "listen" directive is not supported yet'),
 ]
 
 
@@ -257,11 +251,6 @@ def test_listen_twice(tmp_path: Path, first: str, second: str, shown: str) -> No
     assert refused(tmp_path, server(f"listen {first};\nlisten {second};")) == message
     other = f"listen {first}; }} server {{ protocol pop3;\nlisten {second};"
     assert refused(tmp_path, server(other)) == message
-
-
-def test_sharing_a_wildcard_socket_is_not_supported_yet(tmp_path: Path) -> None:
-    message = '"127.0.0.1:143" on the socket of "0.0.0.0:143" is not supported yet in DIR/n.conf:4'
-    assert refused(tmp_path, server("listen *:143;\nlisten 127.0.0.1:143;")) == message
 
 
 @pytest.mark.parametrize(
