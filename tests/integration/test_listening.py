@@ -140,7 +140,7 @@ def test_multipath_comes_and_goes_with_a_reload(site: Site, auth: AuthServer, po
     for words, number in (("multipath", IPPROTO_MPTCP), ("", socket.IPPROTO_TCP)):
         configure(words)
         site.signal("reload")
-        wait_for("the other socket alone", lambda: len(inodes(port)) == 1 and inodes(port) != old)
+        wait_for("the other socket alone", lambda old=old: len(inodes(port)) == 1 and inodes(port) != old)
         old = inodes(port)
         assert protocol() == number
         with Session(port) as session:

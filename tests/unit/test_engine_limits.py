@@ -50,8 +50,12 @@ def test_no_address_is_local() -> None:
         client, auth = rig.ask()
         auth.send(rig.accepting())
         assert client.rest() == INTERNAL
-        failures = [line for line in rig.log() if "bind(" in line]
-        assert [line.split()[1] for line in failures] == ["bind(203.0.113.1)", "bind(203.0.113.2)"]
+
+        def failures() -> list[str]:
+            return [line.split()[1] for line in rig.log() if "bind(" in line]
+
+        until(lambda: len(failures()) == 2)
+        assert failures() == ["bind(203.0.113.1)", "bind(203.0.113.2)"]
 
 
 def test_addresses_of_another_family_do_not_matter() -> None:
