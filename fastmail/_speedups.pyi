@@ -4,7 +4,7 @@ Times are milliseconds, sizes are bytes, log levels are nginx's numbers
 (0 stderr, 1 emerg, 2 alert, 3 crit, 4 error, 5 warn, 6 notice, 7 info, 8 debug).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 # What Engine.events() reports: (kind, handle, payload).
@@ -95,6 +95,8 @@ class Engine:
     must not block.
     ``connection_counter`` is a writable buffer of 8 bytes that all workers share: it numbers
     sessions in the logs (``*N``).
+    ``syslog`` has the log descriptors that are datagram sockets: server, facility and ``HOST TAG: ``;
+    ``memory`` those that stand for a memory log, see memory_log().
     """
 
     def __init__(
@@ -106,6 +108,8 @@ class Engine:
         exclusive: bool = True,  # EPOLLEXCLUSIVE; off when nested in another epoll
         connection_counter: Any = None,
         log: Sequence[LogTarget] = (),
+        syslog: Mapping[int, tuple[Address, int, bytes]] | None = None,
+        memory: Mapping[int, Any] | None = None,
         debug_connection: Sequence[Network] = (),  # clients whose sessions are logged at all levels
         accept_pause: int = 500,  # when descriptors have run out
     ) -> None: ...
@@ -176,6 +180,10 @@ class Upstream:
     @property
     def reply(self) -> bytes:
         """What the client is sent in the end (backend's reply, or the internal error)."""
+
+def memory_log(memory: Any, line: bytes) -> None:
+    """Append to a memory log: a writable buffer whose last 8 bytes count what was ever written, the rest
+    being a ring of at least a line. Processes that share it may write at the same time."""
 
 def proxy_header(data: bytes) -> tuple[str, int, tuple[bytes, int, bytes, int] | None]:
     """What a PROXY header at the beginning of ``data`` is: "done", "more", "broken", "version", "large" or

@@ -4,6 +4,7 @@
 One file per noun, put together here so that calls inline across files. Read them in this order.
 """
 
+from cpython.memoryview cimport PyMemoryView_GET_BUFFER
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
@@ -20,6 +21,7 @@ cdef struct ProxyHeader
 # bytes and encodings
 include "engine/buffers.pyx"
 include "engine/tokens.pyx"
+include "engine/addresses.pyx"
 # time and logs
 include "engine/clock.pyx"
 include "engine/timers.pyx"

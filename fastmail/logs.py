@@ -8,11 +8,13 @@ while a configuration is in force: reopening puts the new file behind the old nu
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
+import socket
 import stat
 import time
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
 
 LEVELS = ("stderr", "emerg", "alert", "crit", "error", "warn", "notice", "info", "debug")
 """nginx's; the position is nginx's number."""
@@ -21,16 +23,36 @@ STDERR, EMERG, ALERT, CRIT, ERROR, WARN, NOTICE, INFO, DEBUG = range(9)
 MAX_LINE = 2048
 STDERR_FD = 2
 
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
 _OPEN_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
 
 
+class Server(Protocol):
+    """A syslog server as the configuration has it."""
+
+    @property
+    def family(self) -> int: ...
+    @property
+    def address(self) -> Any: ...
+    @property
+    def facility(self) -> int: ...
+    @property
+    def header(self) -> str: ...
+
+
 class Destination(Protocol):
-    """An ``error_log`` as the configuration has it: a full path (or ``stderr``) and a level."""
+    """An ``error_log`` as the configuration has it: a full path (or ``stderr``), a syslog server or a number
+    of bytes of memory; and a level."""
 
     @property
     def path(self) -> str: ...
     @property
     def level(self) -> int: ...
+    @property
+    def syslog(self) -> Server | None: ...
+    @property
+    def memory(self) -> int: ...
 
 
 def describe(error: OSError) -> str:
@@ -77,6 +99,47 @@ class LogFile:
             self.fd = -1
 
 
+class Syslog:
+    """Datagrams to a syslog server, which may come and go: what it does not take is lost."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self._socket = socket.socket(server.family, socket.SOCK_DGRAM)
+        self._socket.setblocking(False)
+        self.fd = self._socket.fileno()
+
+    def write(self, level: int, line: bytes) -> None:
+        now = time.localtime()
+        stamp = f"{_MONTHS[now.tm_mon - 1]} {now.tm_mday:2} {time.strftime('%H:%M:%S', now)}"
+        head = f"<{self.server.facility * 8 + level - 1}>{stamp} {self.server.header}"
+        with contextlib.suppress(OSError):
+            self._socket.sendto(head.encode(errors="surrogateescape") + line[:-1], self.server.address)
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class MemoryLog:
+    """The last ``size`` bytes of lines, in memory that all processes share; /proc/PID/fd/FD shows them."""
+
+    def __init__(self, size: int) -> None:
+        self.fd = os.memfd_create("error_log")
+        os.ftruncate(self.fd, size + 8)
+        self.map = mmap.mmap(self.fd, size + 8)
+
+    def write(self, level: int, line: bytes) -> None:
+        from fastmail._speedups import memory_log  # -v need not load the engine
+
+        memory_log(self.map, line)
+
+    def close(self) -> None:
+        with contextlib.suppress(BufferError):  # an engine that still writes to it keeps the mapping
+            self.map.close()
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
 def _give(fd: int, owner: int) -> None:
     status = os.fstat(fd)
     if status.st_uid != owner:
@@ -91,14 +154,25 @@ class LogFiles:
 
     def __init__(self) -> None:
         self._files: dict[str, LogFile] = {}
+        self._others: dict[str, Syslog | MemoryLog] = {}
+
+    @property
+    def others(self) -> dict[int, Syslog | MemoryLog]:
+        """By descriptor: what is no file."""
+        return {other.fd: other for other in self._others.values()}
 
     def targets(self, destinations: Iterable[Destination]) -> list[tuple[int, int]]:
         """``(descriptor, level)`` for each destination, opening what is new. Raises OSError."""
         return [
-            (STDERR_FD if log.path == "stderr" else self._open(log.path), log.level) for log in destinations
+            (STDERR_FD if log.path == "stderr" else self._open(log), log.level) for log in destinations
         ]
 
-    def _open(self, path: str) -> int:
+    def _open(self, log: Destination) -> int:
+        path = log.path
+        if log.syslog is not None or log.memory:
+            if path not in self._others:
+                self._others[path] = Syslog(log.syslog) if log.syslog is not None else MemoryLog(log.memory)
+            return self._others[path].fd
         if path not in self._files:
             self._files[path] = LogFile(path)
         return self._files[path].fd
@@ -112,9 +186,10 @@ class LogFiles:
                 log.emerg(f'open() "{file.path}" failed', error)
 
     def close(self) -> None:
-        for file in self._files.values():
-            file.close()
+        for log in (*self._files.values(), *self._others.values()):
+            log.close()
         self._files.clear()
+        self._others.clear()
 
 
 class Log:
@@ -124,8 +199,15 @@ class Log:
     (``fastmail: [emerg] …``) if any target wants them; None once nobody is watching.
     """
 
-    def __init__(self, targets: Iterable[tuple[int, int]] = (), *, console: str | None = None) -> None:
+    def __init__(
+        self,
+        targets: Iterable[tuple[int, int]] = (),
+        *,
+        others: Mapping[int, Syslog | MemoryLog] | None = None,
+        console: str | None = None,
+    ) -> None:
         self._targets = list(targets)
+        self._others = others or {}
         self.console = console
 
     def targets(self) -> list[tuple[int, int]]:
@@ -139,7 +221,10 @@ class Log:
         seen = False
         for fd, threshold in self._targets:
             if level <= threshold:
-                write(fd, line)
+                if fd in self._others:
+                    self._others[fd].write(level, line)
+                else:
+                    write(fd, line)
                 seen = seen or fd == STDERR_FD
         wanted = not self._targets or any(level <= threshold for _, threshold in self._targets)
         if self.console is not None and level <= WARN and wanted and not seen:
@@ -169,7 +254,7 @@ class Log:
 
     def redirect_stderr(self) -> None:
         """What still writes to stderr (the interpreter, a library) goes to the first log file from now on."""
-        descriptors = [fd for fd, _ in self._targets]
+        descriptors = [fd for fd, _ in self._targets if fd not in self._others]
         if descriptors and STDERR_FD not in descriptors:
             os.dup2(descriptors[0], STDERR_FD)
 

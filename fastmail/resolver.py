@@ -230,8 +230,7 @@ async def _exchange(server: str, name: str, kind: int) -> tuple[Any, int]:
         tries=1,
         timeout=2 * RESEND,  # ours comes first
         flags=pycares.ARES_FLAG_NOSEARCH | pycares.ARES_FLAG_NOALIASES,  # no EDNS either
-        lookups="b",
-        resolvconf_path="/dev/null",
+        # No texts: pycares 5.2 has freed them before c-ares reads them ("lookups", "resolvconf_path").
         sock_state_cb=watch,
     )
     try:

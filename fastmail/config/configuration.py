@@ -71,7 +71,6 @@ class Configuration:
         self.files = parser.files
         self.messages = environment.messages
         self.main: Mapping[str, Any] = _level(parser.main, environment)
-        _check_affinity(self.main, self.messages)
         self.error_log = error_log.with_default(self.main["error_log"], environment)
         self.has_events = "events" in parser.main.blocks
         events = parser.main.blocks.get("events", [Scope("events")])[0]
@@ -86,8 +85,8 @@ class Configuration:
             for server in mail.blocks.get("server", ())
         ]
 
-    def check(self) -> None:
-        """What nginx looks at once the syntax is known to be right. Raises ConfigError.
+    def check(self) -> list[tuple[str, str]]:
+        """What nginx looks at once the syntax is known to be right: further ``messages``. Raises ConfigError.
 
         A worker needs one connection for each listening socket and one for the master's channel.
         """
@@ -99,6 +98,13 @@ class Configuration:
             raise ConfigError(
                 f"{connections} worker_connections are not enough for {listens} listening sockets"
             )
+        if not _affinity_mismatch(self.main):
+            return []
+        text = (
+            'the number of "worker_processes" is not equal to the number of "worker_cpu_affinity" masks, '
+            "using last mask for remaining worker processes"
+        )
+        return [("warn", text)]
 
 
 def _level(scope: Scope, environment: Environment) -> dict[str, Any]:
@@ -140,11 +146,6 @@ def load(
     return Configuration(path, parser)
 
 
-def _check_affinity(main: Mapping[str, Any], messages: list[tuple[str, str]]) -> None:
+def _affinity_mismatch(main: Mapping[str, Any]) -> bool:
     masks = main["worker_cpu_affinity"]
-    if len(masks) > 1 and masks[0] != "auto" and len(masks) != main["worker_processes"]:
-        messages.append((
-            "warn",
-            'the number of "worker_processes" is not equal to the number of "worker_cpu_affinity" masks, '
-            "using last mask for remaining worker processes",
-        ))  # fmt: skip
+    return len(masks) > 1 and masks[0] != "auto" and len(masks) != main["worker_processes"]

@@ -99,8 +99,8 @@ MAIN = (
     Directive("master_process", _MAIN, _1, FLAG, True, _ONE,
               "Start workers; off: one process does everything, as the user who started it."),
     Directive("error_log", ("main", *_MAIL), _SOME, _LOG, _NO_LOGS, _LIST,
-              "File or `stderr`, and the least severe level written to it (`error`); `syslog:` and `memory:` "
-              "are not supported yet."),
+              "File, `stderr`, `syslog:PARAMETERS` or `memory:SIZE`, and the least severe level written to "
+              "it (`error`). A memory log is read from `/proc/PID/fd`, where it is called `error_log`."),
     Directive("include", _ANYWHERE, _1, Kind("file or pattern", _nothing, repeats=True), None, _ONE,
               "Read a file, or all that match a pattern, in place."),
     _foreign("load_module", _1, "Modules of nginx are not loaded."),

@@ -7,7 +7,7 @@ from typing import Any
 from fastmail.logs import DEBUG, ERROR, LEVELS, MAX_LINE
 
 from . import units
-from .address import AddressError, parse_url
+from .address import AddressError, SocketAddress, parse_url
 from .statement import Environment, Statement
 
 _DEBUG_LEVELS = tuple(
@@ -21,35 +21,53 @@ _MEMORY_HEADING = 11 + 20 + 20  # what nginx writes in front of the lines, besid
 
 
 @dataclass(frozen=True)
+class SyslogServer:
+    """Where datagrams go, and how their lines begin. ``facility`` is RFC 3164's number."""
+
+    family: int
+    address: SocketAddress
+    facility: int
+    header: str  # "HOST TAG: "
+
+
+@dataclass(frozen=True)
 class ErrorLog:
-    """``path`` is ``stderr`` or absolute; ``level`` is nginx's number (logs.LEVELS)."""
+    """``path`` is ``stderr``, absolute, or the words of ``syslog:`` or ``memory:``; ``level`` is nginx's
+    number (logs.LEVELS)."""
 
     path: str
     level: int
+    syslog: SyslogServer | None = None
+    memory: int = 0  # bytes
+
+    @property
+    def lasting(self) -> bool:
+        """Whether it is a file or stderr."""
+        return self.syslog is None and not self.memory
 
 
 def parse(statement: Statement, previous: Any) -> tuple[ErrorLog, ...]:
     """One more log for this level; several on one level each receive what they ask for."""
     target = statement.words[1]
+    memory, syslog = 0, None
     if target.startswith("memory:"):
-        _check_memory(statement, target)
+        memory = _parse_memory(statement, target)
     elif target.startswith("syslog:"):
-        _check_syslog(statement, target.removeprefix("syslog:"))
+        syslog = _parse_syslog(statement, target.removeprefix("syslog:"))
     level = _parse_level(statement)
-    if target.startswith(("memory:", "syslog:")):
-        kind = target.partition(":")[0]
-        raise statement.error(f'"{kind}:" in the "error_log" directive is not supported yet')
-    path = "stderr" if target in ("", "stderr") else statement.environment.prefix_path(target)
-    return (*(previous or ()), ErrorLog(path, level))
+    if memory or syslog:
+        path = target
+    else:
+        path = "stderr" if target in ("", "stderr") else statement.environment.prefix_path(target)
+    return (*(previous or ()), ErrorLog(path, level, syslog, memory))
 
 
 def with_default(logs: tuple[ErrorLog, ...], environment: Environment) -> list[ErrorLog]:
-    """The main level's logs. A default log is added if they name neither a file nor stderr, which
-    happens when there are none."""
-    if logs:
+    """The main level's logs. A default log is added if they name neither a file nor stderr."""
+    if any(log.lasting for log in logs):
         return list(logs)
     path = environment.defaults.error_log
-    return [ErrorLog(path if path == "stderr" else environment.prefix_path(path), ERROR)]
+    return [*logs, ErrorLog(path if path == "stderr" else environment.prefix_path(path), ERROR)]
 
 
 def _parse_level(statement: Statement) -> int:
@@ -70,7 +88,7 @@ def _parse_level(statement: Statement) -> int:
     return DEBUG if chosen in _DEBUG_LEVELS else LEVELS.index(chosen)
 
 
-def _check_memory(statement: Statement, target: str) -> None:
+def _parse_memory(statement: Statement, target: str) -> int:
     text = target.removeprefix("memory:")
     try:
         size = units.size(text)
@@ -79,38 +97,49 @@ def _check_memory(statement: Statement, target: str) -> None:
     place = statement.lexer.name or ""
     if size < MAX_LINE + _MEMORY_HEADING + len(os.fsencode(place)):
         raise statement.error(f'invalid buffer size "{text}"')
+    return size
 
 
-def _check_syslog(statement: Statement, text: str) -> None:
-    seen: set[str] = set()
+def _parse_syslog(statement: Statement, text: str) -> SyslogServer:
+    values: dict[str, str] = {}
+    host = f"{statement.environment.host_name} "
+    server: tuple[int, SocketAddress] | None = None
     for parameter in text.split(","):
         name, equals, value = parameter.partition("=")
         if parameter == "nohostname":
+            host = ""
             continue
         if not equals or name not in ("server", "facility", "severity", "tag"):
             raise statement.error(f'unknown syslog parameter "{parameter}"')
-        if name in seen:
+        if name in values:
             raise statement.error(f'duplicate syslog "{name}"')
-        seen.add(name)
+        values[name] = value
+        if name == "server":
+            server = _syslog_address(statement, value)
         problem = _syslog_problem(name, value)
         if problem:
             raise statement.error(problem)
-    if "server" not in seen:
+    if server is None:
         raise statement.error("no syslog server specified")
+    facility = _FACILITIES.index(values.get("facility", "local7"))
+    tag = values.get("tag", statement.environment.identity)
+    return SyslogServer(*server, facility, f"{host}{tag}: ")
+
+
+def _syslog_address(statement: Statement, value: str) -> tuple[int, SocketAddress]:
+    try:
+        return parse_url(value, default_port=514).addresses[0]
+    except AddressError as error:
+        raise statement.error(f'{error} in syslog server "{value}"') from None
 
 
 def _syslog_problem(name: str, value: str) -> str:
-    if name == "server":
-        try:
-            parse_url(value, default_port=514)
-        except AddressError as error:
-            return f'{error} in syslog server "{value}"'
-    elif name == "facility" and value not in _FACILITIES:
+    if name == "facility" and value not in _FACILITIES:
         return f'unknown syslog facility "{value}"'
-    elif name == "severity" and value not in LEVELS[1:]:
+    if name == "severity" and value not in LEVELS[1:]:
         return f'unknown syslog severity "{value}"'
-    elif name == "tag" and len(value) > 32:
+    if name == "tag" and len(value) > 32:
         return "syslog tag length exceeds 32"
-    elif name == "tag" and not all(char.isascii() and (char.isalnum() or char == "_") for char in value):
+    if name == "tag" and not all(char.isascii() and (char.isalnum() or char == "_") for char in value):
         return 'syslog "tag" only allows alphanumeric characters and underscore'
     return ""

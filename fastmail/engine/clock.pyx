@@ -6,6 +6,8 @@ cdef struct Clock:
     time_t shown                # the second that text shows
     int pid
     char text[32]
+    time_t syslog_shown
+    char syslog_text[32]
 
 
 cdef void clock_update(Clock *c) noexcept nogil:
@@ -44,3 +46,27 @@ cdef const char *clock_text(Clock *c) noexcept nogil:
     two_digits(c.text + 17, t.tm_sec)
     c.shown = c.second
     return c.text
+
+
+cdef const char *clock_syslog_text(Clock *c) noexcept nogil:
+    """``Mmm dd HH:MM:SS`` (RFC 3164 section 4.1.2), 15 bytes."""
+    cdef tm t
+    cdef const char *months = b"JanFebMarAprMayJunJulAugSepOctNovDec"
+    cdef char *at = c.syslog_text
+    if c.syslog_shown == c.second and at[0]:
+        return at
+    if localtime_r(&c.second, &t) == NULL:
+        memset(&t, 0, sizeof(t))
+    memcpy(at, months + 3 * (t.tm_mon % 12), 3)
+    at[3] = 32
+    two_digits(at + 4, t.tm_mday)
+    if at[4] == 48:
+        at[4] = 32
+    at[6] = 32
+    two_digits(at + 7, t.tm_hour)
+    at[9] = 58
+    two_digits(at + 10, t.tm_min)
+    at[12] = 58
+    two_digits(at + 13, t.tm_sec)
+    c.syslog_shown = c.second
+    return at

@@ -23,7 +23,8 @@ cdef class Engine:
     cdef bint told_drained
 
     def __init__(self, listeners, *, uint32_t worker_connections=512, bint multi_accept=False,
-                 bint exclusive=True, connection_counter=None, log=(), debug_connection=(),
+                 bint exclusive=True, connection_counter=None, log=(), syslog=None,
+                 memory=None, debug_connection=(),
                  uint64_t accept_pause=500):
         cdef Core *core
         if self.core != NULL:
@@ -56,7 +57,7 @@ cdef class Engine:
         ring_open(&core.events, worker_connections * 2)
         ring_open(&core.orders, worker_connections * 2)
         self.add_listeners(listeners)
-        self.open_sinks(log)
+        self.open_sinks(log, syslog or {}, memory or {})
         self.watch()
 
     cdef int share_counter(self, buffer) except -1:
@@ -95,9 +96,10 @@ cdef class Engine:
         core.connections = <uint32_t> i + 1     # nginx counts its listeners and its channel
         return 0
 
-    cdef int open_sinks(self, log) except -1:
+    cdef int open_sinks(self, log, syslog, memory) except -1:
         """One sink per descriptor, however many logs name it."""
         cdef Core *core = self.core
+        cdef LogSink *sink
         cdef Server server
         log_set(&core.log, log)
         descriptors = {fd for fd, _ in log}
@@ -108,14 +110,32 @@ cdef class Engine:
         if core.sinks == NULL:
             raise MemoryError
         for fd in sorted(descriptors):
-            core.sinks[core.sink_count].fd = fd
+            sink = &core.sinks[core.sink_count]
+            sink.fd = fd
             core.sink_count += 1
+            if fd in syslog:
+                address, facility, header = syslog[fd]
+                set_address(&sink.server, address)
+                sink.facility = facility * 8
+                self.texts.append(header)
+                sink.header = span_of(<bytes> header, len(header))
+            elif fd in memory:
+                sink.memory_size = self.hold_memory(memory[fd], &sink.memory)
         self.bind_log(&core.log)
         for server in self.servers:
             self.bind_log(&server.conf.log)
             server.conf.debug_log = server.conf.log
             log_everything(&server.conf.debug_log)
         return 0
+
+    cdef uint64_t hold_memory(self, buffer, char **data) except 0:
+        """Keep a memory log's mapping; returns the length of its ring."""
+        view = memoryview(buffer)
+        self.texts.append(view)
+        if view.nbytes < LOG_LINE_MAX + 8:
+            raise ValueError("too small a memory log")
+        data[0] = <char *> PyMemoryView_GET_BUFFER(view).buf
+        return <uint64_t> view.nbytes - 8
 
     cdef void bind_log(self, Log *log):
         cdef int i, j

@@ -17,6 +17,11 @@ cdef enum:
 cdef struct LogSink:            # one per descriptor
     int fd
     Buffer pending
+    char *memory                # ``memory:``: a ring of bytes, shared by the processes
+    uint64_t memory_size        # its length; behind it stands how much was ever written
+    Address server              # ``syslog:``: where datagrams go
+    int facility                # times 8
+    Span header                 # "HOST TAG: "
 
 cdef struct LogTarget:
     int fd
@@ -29,6 +34,7 @@ cdef struct Log:
     LogTarget targets[LOG_TARGETS_MAX]
 
 cdef struct Line:
+    Clock *clock
     uint32_t size
     char text[LOG_LINE_MAX]
 
@@ -121,6 +127,7 @@ cdef void line_error(Line *line, int err) noexcept nogil:
 
 cdef void line_begin(Line *line, Clock *clock, int level, uint64_t number) noexcept nogil:
     """``DATE [LEVEL] PID#0: *NUMBER ``"""
+    line.clock = clock
     line.size = 0
     line_put(line, clock_text(clock), 19)
     line_puts(line, b" [")
@@ -144,9 +151,52 @@ cdef void line_write(Line *line, const Log *log, int level) noexcept nogil:
         sink = log.targets[i].sink
         if sink == NULL or log.targets[i].level < level:
             continue
+        if sink.memory != NULL:
+            memory_append(sink.memory, sink.memory_size, line.text, line.size)
+            continue
+        if sink.server.size:
+            line_datagram(line, sink, level)
+            continue
         if buffer_used(&sink.pending) + line.size > LOG_PENDING_MAX:
             sink_flush(sink)
         put(&sink.pending, line.text, line.size)
+
+
+cdef void line_datagram(Line *line, const LogSink *sink, int level) noexcept nogil:
+    """RFC 3164's form, the line without its newline. Nobody waits for a syslog server: what it does not take
+    is lost, and it may come and go."""
+    cdef Buffer out
+    memset(&out, 0, sizeof(out))
+    puts(&out, b"<")
+    put_number(&out, <uint64_t> (sink.facility + level - 1))
+    puts(&out, b">")
+    put(&out, clock_syslog_text(line.clock), 15)
+    puts(&out, b" ")
+    put_span(&out, sink.header)
+    put(&out, line.text, line.size - 1)
+    if not out.failed:
+        sendto(sink.fd, out.data, out.end, MSG_DONTWAIT | MSG_NOSIGNAL,
+               <const sockaddr *> &sink.server.addr, sink.server.size)
+    buffer_free(&out)
+
+
+cdef void memory_append(char *memory, uint64_t size, const char *data, size_t n) noexcept nogil:
+    """Behind what was written last, over the oldest; several processes may do so at once."""
+    cdef uint64_t at = fm_fetch_add(<uint64_t *> (memory + size), n) % size
+    cdef size_t first = n if n <= size - at else <size_t> (size - at)
+    memcpy(memory + at, data, first)
+    memcpy(memory, data + first, n - first)
+
+
+def memory_log(memory, bytes line not None):
+    cdef Py_buffer view
+    PyObject_GetBuffer(memory, &view, PyBUF_WRITABLE)
+    try:
+        if <size_t> view.len < LOG_LINE_MAX + 8 or len(line) > LOG_LINE_MAX:
+            raise ValueError("not a memory log's line")
+        memory_append(<char *> view.buf, <uint64_t> view.len - 8, line, len(line))
+    finally:
+        PyBuffer_Release(&view)
 
 
 cdef void sink_flush(LogSink *sink) noexcept nogil:

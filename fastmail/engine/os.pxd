@@ -134,6 +134,7 @@ cdef extern from * nogil:
         SOCK_STREAM
         SOCK_NONBLOCK
         SOCK_CLOEXEC
+        MSG_DONTWAIT
         MSG_MORE
         MSG_PEEK
         MSG_NOSIGNAL
@@ -148,6 +149,7 @@ cdef extern from * nogil:
     int connect(int fd, const sockaddr *addr, socklen_t n) noexcept
     int accept4(int fd, sockaddr *addr, socklen_t *n, int flags) noexcept
     int shutdown(int fd, int how) noexcept
+    ssize_t sendto(int fd, const void *buf, size_t n, int flags, const sockaddr *a, socklen_t size) noexcept
     int getsockname(int fd, sockaddr *addr, socklen_t *n) noexcept
     ssize_t recv(int fd, void *buf, size_t n, int flags) noexcept
     ssize_t send(int fd, const void *buf, size_t n, int flags) noexcept

@@ -6,6 +6,7 @@ A reload makes a new one beside the old one; only when everything in it is ready
 from __future__ import annotations
 
 import resource
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from fastmail import config
@@ -52,7 +53,6 @@ class Cycle:
 
     def __init__(self, options: Options, configuration: Configuration) -> None:
         """Check the whole, open the logs. Raises ConfigError and StartFailed, with nothing left open."""
-        configuration.check()
         self.options = options
         self.configuration = configuration
         self.pid_path = options.pid_path(configuration)
@@ -61,7 +61,9 @@ class Cycle:
         self.sockets: Sockets = {}
         self.files = LogFiles()
         try:
-            self.log = Log(self.files.targets(self._main_logs()))
+            targets = self.files.targets(self._main_logs())
+            self.files.targets(log for server in configuration.servers for log in server.error_log)
+            self.log = Log(targets, others=self.files.others)
             self.files.targets(configuration.mail_error_log)  # also those that no server writes to
             self.servers = [make_server(server, self._targets(server)) for server in configuration.servers]
         except OSError as error:
@@ -75,7 +77,8 @@ class Cycle:
     def read(cls, options: Options, log: Log, old: Cycle | None = None) -> Cycle:
         """The configuration of now, its warnings written to ``log``. Raises ConfigError, StartFailed."""
         configuration = options.load()
-        report(configuration, log)
+        report(configuration.messages, log)
+        report(configuration.check(), log)
         if old is not None and configuration.main["lock_file"] != old.lock_file:
             log.emerg('"lock_file" could not be changed, ignored')
         cycle = cls(options, configuration)
@@ -164,7 +167,7 @@ def refuse(error: ConfigError | StartFailed, log: Log) -> None:
     log.log(LEVELS.index(error.level), str(error))
 
 
-def report(configuration: Configuration, log: Log) -> None:
+def report(messages: Iterable[tuple[str, str]], log: Log) -> None:
     """Write the warnings that reading left."""
-    for level, text in configuration.messages:
+    for level, text in messages:
         log.log(LEVELS.index(level), text)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from fastmail import _speedups
 from fastmail.config import Listen, ServerConfiguration
 from fastmail.config.address import Network
+from fastmail.logs import MemoryLog, Syslog
 from fastmail.server import StartFailed
 from fastmail.server.sockets import key
 
@@ -105,6 +106,12 @@ def make_engine(cycle: Cycle, counter: mmap.mmap, *, exclusive: bool) -> _speedu
         exclusive=exclusive,
         connection_counter=counter,
         log=cycle.log.targets(),
+        syslog={
+            fd: ((log.server.family, log.server.address), log.server.facility, _bytes(log.server.header))
+            for fd, log in cycle.files.others.items()
+            if isinstance(log, Syslog)
+        },
+        memory={fd: log.map for fd, log in cycle.files.others.items() if isinstance(log, MemoryLog)},
         debug_connection=networks(events["debug_connection"]),
         accept_pause=events["accept_mutex_delay"],
     )

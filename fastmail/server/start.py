@@ -63,8 +63,9 @@ def check(options: Options, bootstrap: Log, parsed: Callable[[Configuration], No
     """
     try:
         configuration = options.load()
-        report(configuration, bootstrap)
+        report(configuration.messages, bootstrap)
         parsed(configuration)
+        report(configuration.check(), bootstrap)
         cycle = Cycle(options, configuration)
     except (ConfigError, StartFailed) as error:
         refuse(error, bootstrap)

@@ -7,6 +7,7 @@ import signal
 import socket
 import stat
 import subprocess
+from functools import partial
 
 import pytest
 from support.authserver import AuthServer
@@ -118,6 +119,10 @@ def test_ipv6_wildcard_that_takes_ipv4(site: Site, auth: AuthServer, port: int) 
 
 
 @pytest.mark.directive("listen")
+def alone(port: int, old: list[str]) -> bool:
+    return len(inodes(port)) == 1 and inodes(port) != old
+
+
 def test_multipath_comes_and_goes_with_a_reload(site: Site, auth: AuthServer, port: int) -> None:
     def configure(words: str) -> None:
         site.configure(
@@ -140,7 +145,7 @@ def test_multipath_comes_and_goes_with_a_reload(site: Site, auth: AuthServer, po
     for words, number in (("multipath", IPPROTO_MPTCP), ("", socket.IPPROTO_TCP)):
         configure(words)
         site.signal("reload")
-        wait_for("the other socket alone", lambda old=old: len(inodes(port)) == 1 and inodes(port) != old)
+        wait_for("the other socket alone", partial(alone, port, old))
         old = inodes(port)
         assert protocol() == number
         with Session(port) as session:
