@@ -272,7 +272,7 @@ def test_descriptors_do_not_pile_up(site: Site, auth: AuthServer) -> None:
 
 
 @pytest.mark.parametrize("transport", ["engine", "aiohttp"])
-def test_reloads_under_load_lose_nothing(site: Site, auth: AuthServer, transport: str) -> None:
+def test_a41_reloads_under_load_lose_nothing(site: Site, auth: AuthServer, transport: str) -> None:
     port = reserve()
     site.configure(mail(auth, server(local(port), f"auth_http_transport {transport};")), workers=2)
     site.start()
