@@ -13,6 +13,7 @@ _CHALLENGE = re.compile(r"^(\+|334) ([A-Za-z0-9+/]{24,}={0,2})(?=\r\n)", re.MULT
 _LOG_LINE = re.compile(r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d (\[\w+\]) \d+#\d+: (\*\d+ )?(.*)")
 _LOG_LINE_MAX = 2000
 """Longer lines end where 2048 bytes with all the numbers in front do."""
+_PROXY_PORT = re.compile(r"(?<=^PROXY TCP4 127\.0\.0\.1 127\.0\.0\.1 )\d+(?= )")
 _CLIENT_PORT = re.compile(r"(?<= client 127\.0\.0\.1:)\d+(?= connected to )")
 
 
@@ -45,7 +46,8 @@ class Normaliser:
 
     def bytes(self, data: bytes) -> str:
         """Bytes that a peer received, salts and addresses replaced."""
-        return self._named(_CHALLENGE.sub(_readable, _SALT.sub(SALT, data.decode("latin-1"))))
+        text = _CHALLENGE.sub(_readable, _SALT.sub(SALT, data.decode("latin-1")))
+        return self._named(_PROXY_PORT.sub("PORT", text))
 
     def log(self, lines: Iterable[str]) -> tuple[str, ...]:
         """The session lines as ``[level] message``: no date, ids, connection number, client port."""

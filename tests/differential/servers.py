@@ -1,5 +1,7 @@
 """The configuration under which both proxies are compared: a server block per set of settings."""
 
+from support.dns import SERVFAIL, Record, Reply, Zone, client, reverse
+
 IMAP = "protocol imap; imap_auth plain login cram-md5 external;"
 POP3 = "protocol pop3; pop3_auth plain apop cram-md5 external;"
 SMTP = "protocol smtp; smtp_auth plain login cram-md5 external;"
@@ -40,7 +42,31 @@ SERVERS = {
     "smtp-auth-no-xclient": "protocol smtp; smtp_auth plain login; proxy_smtp_auth on; xclient off;",
     "smtp-delay": "protocol smtp; smtp_greeting_delay 500ms;",
     "smtp-quick": f"{SMTP} timeout 1s; auth_http_timeout 1s; proxy_timeout 1s;",
+    "imap-proxied": f"{IMAP}",
+    "imap-believed": f"{IMAP} set_real_ip_from 10.0.0.0/8; set_real_ip_from 127.0.0.0/8;",
+    "imap-disbelieved": f"{IMAP} set_real_ip_from 10.0.0.0/8; set_real_ip_from ::/0; set_real_ip_from unix:;",
+    "imap-sends-proxy": f"{IMAP} set_real_ip_from 127.0.0.1; proxy_protocol on;",
+    "smtp-named": "protocol smtp; set_real_ip_from 127.0.0.1; resolver 127.0.0.1:DNS_PORT;",
+    "smtp-nameless": "protocol smtp; set_real_ip_from 127.0.0.1; resolver off;",
 }
+
+PROXIED = {
+    *("imap-proxied", "imap-believed", "imap-disbelieved", "imap-sends-proxy"),
+    *("smtp-named", "smtp-nameless"),
+}
+"""Where a PROXY header comes first."""
+
+NAMES = Zone(
+    client("192.0.2.1", "one.example")
+    | client("2001:db8::1", "six.example")
+    | client("192.0.2.3", "three.example", back="192.0.2.33")
+    | {(reverse("192.0.2.4"), "PTR"): Reply([Record("PTR", "four.example")])}
+    | {(reverse("192.0.2.5"), "PTR"): Reply(code=SERVFAIL)}
+    | {(reverse("192.0.2.6"), "PTR"): Reply([Record("PTR", "six6.example")])}
+    | {("six6.example", kind): Reply(code=SERVFAIL) for kind in ("A", "AAAA")}
+    | client("192.0.2.7", "SEVEN.Example")
+)
+"""What name servers say of clients."""
 
 
 def protocol(server: str) -> str:
@@ -48,13 +74,14 @@ def protocol(server: str) -> str:
     return server.partition("-")[0]
 
 
-def mail_block(ports: dict[str, int], auth: int, auth_path: str, dead: int) -> str:
+def mail_block(ports: dict[str, int], auth: int, auth_path: str, dead: int, dns: int) -> str:
     """The inside of ``mail {}`` with each named server listening on its port."""
     servers = "\n".join(
-        f"server {{ listen 127.0.0.1:{port}; {SERVERS[name]} }}" for name, port in ports.items()
+        f"server {{ listen 127.0.0.1:{port}{' proxy_protocol' * (name in PROXIED)}; {SERVERS[name]} }}"
+        for name, port in ports.items()
     )
     block = f"server_name mail.example.com;\nauth_http 127.0.0.1:AUTH_PORT/auth;\n{servers}"
-    names = {"AUTH_PORT": str(auth), "AUTH_PATH": auth_path, "DEAD_PORT": str(dead)}
+    names = {"AUTH_PORT": str(auth), "AUTH_PATH": auth_path, "DEAD_PORT": str(dead), "DNS_PORT": str(dns)}
     for name, value in names.items():
         block = block.replace(name, value)
     return block

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from case import BACKEND_PORT, DEAD_PORT, Case
 from observation import Normaliser, Observation
-from servers import SERVERS, mail_block, protocol
+from servers import NAMES, SERVERS, mail_block, protocol
 from support import ports
 from support.authserver import AuthServer
 from support.backend import Backend
+from support.dns import NameServer
 from support.listener import Connection, Listener, Move, Moves, Trickle
 from support.proxy import Proxy
 from support.script import Client
@@ -36,7 +37,8 @@ class Stage:
         self._backend = Backend()
         self._texts = {BACKEND_PORT: str(self._backend.port), DEAD_PORT: str(dead)}
         self._barrier = barrier
-        block = mail_block(self._ports, self._auth.port, path, dead)
+        self._names = NameServer(NAMES).__enter__()
+        block = mail_block(self._ports, self._auth.port, path, dead, self._names.port)
         block += f"\nserver {{ listen 127.0.0.1:{barrier}; protocol imap; }}"
         self._proxy = Proxy(kind, block, [*self._ports.values(), barrier])
         named = {**self._ports, "BARRIER": barrier, "AUTH": self._auth.port, "BACKEND": self._backend.port}
@@ -73,6 +75,7 @@ class Stage:
         self._proxy.stop()
         for listener in (self._auth, self._unix_auth, self._backend):
             listener.close()
+        self._names.__exit__(None, None, None)
         self._directory.cleanup()
 
     def _log(self, start: int) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import cases_auth
 import cases_backend
+import cases_front
 import cases_imap
 import cases_pop3
 import cases_sasl
@@ -18,7 +19,7 @@ from case import Case
 from differences import DIFFERENCES, intended, rewritten
 from stage import Stage
 
-TABLES = [cases_imap, cases_sasl, cases_auth, cases_backend, cases_pop3, cases_smtp]
+TABLES = [cases_imap, cases_sasl, cases_auth, cases_backend, cases_pop3, cases_smtp, cases_front]
 CASES: list[Case] = [case for table in TABLES for case in table.CASES]
 
 FASTMAIL_PROTOCOLS = ("imap", "pop3", "smtp")
@@ -44,7 +45,7 @@ def fastmail() -> Iterator[Stage]:
     "auth_http_timeout", "auth_http_header", "imap_auth", "imap_capabilities", "imap_client_buffer",
     "pop3_auth", "pop3_capabilities", "smtp_auth", "smtp_capabilities", "smtp_client_buffer",
     "smtp_greeting_delay", "proxy_buffer", "proxy_timeout", "proxy_pass_error_message",
-    "proxy_smtp_auth", "xclient"
+    "proxy_smtp_auth", "xclient", "resolver", "proxy_protocol", "set_real_ip_from"
 )  # fmt: skip
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.server}: {case.name}")
 def test_session(case: Case, nginx: Stage, proxy_kind: str, request: pytest.FixtureRequest) -> None:
