@@ -62,7 +62,6 @@ class Cycle:
         self.files = LogFiles()
         try:
             targets = self.files.targets(self._main_logs())
-            self.files.targets(log for server in configuration.servers for log in server.error_log)
             self.log = Log(targets, others=self.files.others)
             self.files.targets(configuration.mail_error_log)  # also those that no server writes to
             self.servers = [make_server(server, self._targets(server)) for server in configuration.servers]
