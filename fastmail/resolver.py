@@ -14,7 +14,7 @@ import re
 import socket
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -29,6 +29,7 @@ RESEND = 5.0  # seconds until the next server is asked, and for an answer over T
 CACHE_IDLE = 30.0  # seconds that an answer nobody asks for is kept
 CACHE_MOST = 10_000  # answers
 CNAMES_MOST = 50
+LOOKUPS_MOST = 1024  # clients whose names one worker looks for at a time; others get none
 ADDRESSES_MOST = 256  # of one name that are compared with the client's
 
 NXDOMAIN, TIMED_OUT = 3, 110
@@ -271,12 +272,14 @@ class ClientNames:
     def find(self, handle: int, address: str, resolver: Resolver, seconds: float) -> None:
         """Begin the lookup for the session ``handle``; the engine gets an answer in any case.
 
+        With LOOKUPS_MOST under way the answer is that there is none now: a flood of clients, or a silent name
+        server, must not use up descriptors and memory.
         ``seconds`` is resolver_timeout, for each of the two lookups.
         """
-        self._start(self._find(handle, address, resolver, seconds))
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+        if len(self._tasks) >= LOOKUPS_MOST:
+            self._engine.name_found(handle, NAME_TEMPORARILY_UNAVAILABLE, b"")
+            return
+        task = asyncio.get_running_loop().create_task(self._find(handle, address, resolver, seconds))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

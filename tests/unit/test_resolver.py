@@ -299,6 +299,25 @@ def test_one_question_for_all_who_ask_it() -> None:
         assert len(server.asked) == 1
 
 
+def test_a38_silent_server_and_many_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those who are one too many are told at once that there is no name now."""
+    monkeypatch.setattr(fastmail.resolver, "LOOKUPS_MOST", 5)
+
+    async def work(port: int) -> None:
+        engine = Asked()
+        names = ClientNames(engine)
+        resolver = Resolver(servers(port), Lines())
+        for number in range(8):
+            names.find(number, f"192.0.2.{number}", resolver, 10)
+        assert engine.told == [(n, NAME_TEMPORARILY_UNAVAILABLE, b"", False) for n in (5, 6, 7)]
+        await asyncio.sleep(0)
+        await names.close()
+        assert len(engine.told) == 8
+
+    with NameServer(lambda _: None) as server:
+        run(work(server.port))
+
+
 def test_given_up() -> None:
     """The engine is told, and nothing is left behind."""
 
