@@ -88,6 +88,12 @@ class Server:
         resolver_timeout: int = 0,  # of one lookup; 0: clients' host names are not looked for
     ) -> None: ...
 
+Listener = (
+    tuple[int, bytes, Server] | tuple[int, bytes, Server, int] | tuple[int, bytes, Server, int, Address]
+)
+"""Descriptor, printed address and server; LISTEN_*; and the address, if it is served from the socket of a
+wildcard, which has an entry of its own."""
+
 class Engine:
     """Accepts, logs in and relays the sessions of one worker. Make it after the fork.
 
@@ -101,7 +107,7 @@ class Engine:
 
     def __init__(
         self,
-        listeners: Sequence[tuple[int, bytes, Server] | tuple[int, bytes, Server, int]],
+        listeners: Sequence[Listener],
         *,
         worker_connections: int = 512,
         multi_accept: bool = False,

@@ -5,6 +5,10 @@ cdef struct Listener:
     int fd
     ServerConf *server
     Span text                   # the printed address
+    Listener *alternate         # another address served from this socket, a wildcard's
+    bint shared                 # it is such an alternate: the wildcard's entry accepts
+    int family                  # of an alternate: its address
+    uint8_t address[16]
     bint proxy_protocol         # a PROXY header comes before anything else
     bint tls                    # from the first byte on (listen … ssl)
     bint watched

@@ -73,6 +73,7 @@ cdef class Engine:
         cdef Server server
         cdef bytes text
         cdef int i = 0
+        cdef list alternates = []
         core.listeners = <Listener *> calloc(max(len(listeners), 1), sizeof(Listener))
         if core.listeners == NULL:
             raise MemoryError
@@ -90,11 +91,35 @@ cdef class Engine:
             core.listeners[i].tls = bool(flags) and bool(flags[0] & LISTEN_SSL_)
             if core.listeners[i].tls and server.conf.tls == NULL:
                 raise ValueError("a listener with TLS needs a server with a certificate")
+            if len(flags) > 1:
+                alternates.append((i, flags[1]))
             core.listeners[i].text = span_of(text, len(text))
             i += 1
         core.listener_count = i
         core.connections = <uint32_t> i + 1     # nginx counts its listeners and its channel
+        for i, _ in alternates:
+            core.listeners[i].shared = True
+        for i, address in alternates:
+            self.add_alternate(&core.listeners[i], address)
         return 0
+
+    cdef int add_alternate(self, Listener *listener, address) except -1:
+        """``address`` is served from a wildcard's socket: find the wildcard's entry."""
+        cdef Address a
+        cdef Endpoint e
+        cdef Listener *other
+        cdef int i
+        set_address(&a, address)
+        endpoint_of(&e, &a.addr)
+        listener.family = e.family
+        memcpy(listener.address, e.address, 16)
+        for i in range(self.core.listener_count):
+            other = &self.core.listeners[i]
+            if other.fd == listener.fd and not other.shared:
+                listener.alternate = other.alternate
+                other.alternate = listener
+                return 0
+        raise ValueError("no listener for the socket of an alternate address")
 
     cdef int open_sinks(self, log, syslog, memory) except -1:
         """One sink per descriptor, however many logs name it."""
@@ -153,7 +178,7 @@ cdef class Engine:
         if epoll_ctl(core.epoll, EPOLL_CTL_ADD, core.orders.eventfd, &event) < 0:
             raise OSError(fm_errno(), "epoll_ctl() failed")
         for i in range(core.listener_count):
-            if not listener_watch(core, &core.listeners[i]):
+            if not core.listeners[i].shared and not listener_watch(core, &core.listeners[i]):
                 raise OSError(fm_errno(), "epoll_ctl() failed")
         return 0
 

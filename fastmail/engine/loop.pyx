@@ -63,7 +63,7 @@ cdef void listeners_unwatch(Core *core) noexcept nogil:
 cdef void listeners_resume(Core *core) noexcept nogil:
     cdef int i
     for i in range(core.listener_count):
-        if not core.listeners[i].watched and not core.draining \
+        if not core.listeners[i].watched and not core.listeners[i].shared and not core.draining \
                 and not listener_watch(core, &core.listeners[i]):
             timer_start(&core.wheel, &core.accept_timer, core.clock.now + core.accept_pause)
 
@@ -79,6 +79,26 @@ cdef void accept_failed(Core *core, int err) noexcept nogil:
         line_write(&line, &core.log, level)
     listeners_unwatch(core)
     timer_start(&core.wheel, &core.accept_timer, core.clock.now + core.accept_pause)
+
+
+cdef Listener *listener_of(Listener *listener, int fd) noexcept nogil:
+    """On a wildcard's socket that serves other addresses of its port as well: who listens on the one that the
+    client has connected to (reference 4.3)."""
+    cdef sockaddr_storage local
+    cdef socklen_t size = sizeof(local)
+    cdef Listener *alternate = listener.alternate
+    cdef Endpoint e
+    if alternate == NULL:
+        return listener
+    memset(&local, 0, sizeof(local))
+    if getsockname(fd, <sockaddr *> &local, &size) < 0:
+        return listener
+    endpoint_of(&e, &local)
+    while alternate != NULL:
+        if alternate.family == e.family and memcmp(alternate.address, e.address, 16) == 0:
+            return alternate
+        alternate = alternate.alternate
+    return listener
 
 
 cdef void accept_from(Core *core, Listener *listener) noexcept nogil:
@@ -104,7 +124,7 @@ cdef void accept_from(Core *core, Listener *listener) noexcept nogil:
             log_connections(core)
             close(fd)
             continue
-        s = session_new(core, listener, fd, &peer)
+        s = session_new(core, listener_of(listener, fd), fd, &peer)
         if s == NULL:
             close(fd)
             continue

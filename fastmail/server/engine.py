@@ -12,7 +12,7 @@ from fastmail.config import Listen, ServerConfiguration
 from fastmail.config.address import Network
 from fastmail.logs import MemoryLog, Syslog
 from fastmail.server import StartFailed
-from fastmail.server.sockets import key
+from fastmail.server.sockets import key, wildcard_of
 
 if TYPE_CHECKING:
     from fastmail.server.cycle import Cycle
@@ -93,11 +93,18 @@ def client_buffer(server: ServerConfiguration) -> int:
 
 def make_engine(cycle: Cycle, counter: mmap.mmap, *, exclusive: bool) -> _speedups.Engine:
     """An engine that serves all of the cycle's listening sockets; only after the fork."""
-    listeners = [
-        (cycle.sockets[key(listen)].fileno(), _bytes(listen.text), server, _flags(listen))
+    pairs = [
+        (listen, server)
         for configuration, server in zip(cycle.configuration.servers, cycle.servers, strict=True)
         for listen in configuration.listens
     ]
+    every = [listen for listen, _ in pairs]
+    listeners: list[_speedups.Listener] = []
+    for listen, server in pairs:
+        wildcard = wildcard_of(listen, every)
+        fd = cycle.sockets[key(wildcard or listen)].fileno()
+        entry = (fd, _bytes(listen.text), server, _flags(listen))
+        listeners.append(entry if wildcard is None else (*entry, (listen.family, listen.address)))
     events = cycle.configuration.events
     return _speedups.Engine(
         listeners,

@@ -49,6 +49,8 @@ class Listen(Protocol):
     @property
     def backlog(self) -> int: ...
     @property
+    def bind(self) -> bool: ...
+    @property
     def rcvbuf(self) -> int | None: ...
     @property
     def sndbuf(self) -> int | None: ...
@@ -70,6 +72,16 @@ def key(listen: Listen) -> Key:
 
 def _is_wildcard(listen: Listen) -> bool:
     return listen.family in _WILDCARDS and bool(listen.address[0] == _WILDCARDS[listen.family])
+
+
+def wildcard_of(listen: Listen, listens: Iterable[Listen]) -> Listen | None:
+    """The wildcard whose socket serves this address: only ``bind`` asks for one of its own."""
+    if listen.family not in _WILDCARDS or listen.bind or _is_wildcard(listen):
+        return None
+    for other in listens:
+        if _is_wildcard(other) and other.family == listen.family and other.address[1] == listen.address[1]:
+            return other
+    return None
 
 
 class ListeningSocket:
@@ -159,7 +171,9 @@ def open_all(
     Raises StartFailed, having closed what it opened.
     """
     # Wildcards first: of two neighbours, the one bound later decides whom the kernel lets in beside them.
-    wanted = {key(listen): listen for listen in sorted(listens, key=lambda listen: not _is_wildcard(listen))}
+    every = list(listens)
+    own = [listen for listen in every if wildcard_of(listen, every) is None]
+    wanted = {key(listen): listen for listen in sorted(own, key=lambda listen: not _is_wildcard(listen))}
     sockets = {name: current[name] for name in wanted if name in current}
     fresh: Sockets = {}
     try:

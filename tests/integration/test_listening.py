@@ -7,10 +7,11 @@ import signal
 import socket
 import stat
 import subprocess
+from contextlib import ExitStack
 from functools import partial
 
 import pytest
-from support.authserver import AuthServer
+from support.authserver import AuthServer, Judge, answer
 from support.ports import HOST
 from support.processes import USER, Session, Site, wait_for
 
@@ -61,6 +62,33 @@ def test_wildcard_and_a_single_address_of_one_port(
     with socket.socket() as other, pytest.raises(OSError, match="Address already in use"):
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         other.bind(("127.0.0.3", port))
+
+
+def refusing(text: str) -> Judge:
+    return lambda _: (answer(text),)
+
+
+@pytest.mark.parametrize("transport", ["engine", "aiohttp"])
+def test_addresses_on_a_wildcards_socket(site: Site, port: int, transport: str) -> None:
+    """One socket for all, as with nginx: an address that the host does not have (yet) is no obstacle. Each
+    server is itself: its name, its auth server, its address in the log."""
+    judges = {name: AuthServer(refusing(name)) for name in ("single", "wild", "away")}
+    addresses = {"single": f"127.0.0.2:{port}", "away": f"203.0.113.9:{port}", "wild": f"*:{port}"}
+    with ExitStack() as stack:
+        servers = "".join(
+            f"server {{ listen {address}; protocol imap; auth_http 127.0.0.1:{judges[name].port}; }}\n"
+            for name, address in addresses.items()
+        )
+        for judge in judges.values():
+            stack.enter_context(judge)
+        site.configure(f"auth_http_transport {transport};\n{servers}", main=USER)
+        site.start()
+        assert len(inodes(port)) == 1
+        for host, name, text in (("127.0.0.2", "single", "127.0.0.2"), ("127.0.0.3", "wild", "0.0.0.0")):
+            with socket.create_connection((host, port), 10) as client:
+                client.sendall(b"a LOGIN u p\r\n")
+                assert client.makefile().read() == f"* OK IMAP4 ready\na NO {name}\n"
+            site.wait_log(rf'client login failed: "{name}" .*, server: {re.escape(text)}:{port}, ')
 
 
 def listening(port: int) -> str:
