@@ -4,7 +4,7 @@ Times are milliseconds, sizes are bytes, log levels are nginx's numbers
 (0 stderr, 1 emerg, 2 alert, 3 crit, 4 error, 5 warn, 6 notice, 7 info, 8 debug).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 # What Engine.events() reports: (kind, handle, payload).
@@ -45,8 +45,71 @@ Reopen a log with dup2() onto the same descriptor: the engine need not be told.
 Network = tuple[int, bytes, int]
 """``(AF_INET or AF_INET6, packed address, prefix length)``; ``(AF_UNIX, b"", 0)`` is every unix socket."""
 
+class TLSError(Exception):
+    """A TLS context cannot be made of what was given. str() is nginx's message, with OpenSSL's own."""
+
 class TLSContext:
-    def __init__(self, certificate: bytes, key: bytes) -> None: ...
+    """An SSL_CTX with nginx's settings; each method is a directive's, and raises TLSError.
+
+    Files are named by their absolute paths. Everything is read at once: workers need not see the files.
+    """
+
+    def __init__(self, *, client: bool = False) -> None: ...
+    def protocols(self, names: Sequence[str]) -> None:
+        """``ssl_protocols``; those not named are off."""
+    def ciphers(self, text: bytes, *, prefer_server: bool = False) -> None: ...
+    def certificate(self, certificate: bytes, key: bytes, passwords: list[bytes] | None = None) -> None:
+        """A path or ``data:`` each; a key may also be ``engine:ID:KEY`` or ``store:URI``.
+
+        Without ``passwords`` OpenSSL asks for them on the terminal.
+        """
+    def select_by_name(self) -> None:
+        """After all certificates: let SNI choose among several of one key type (RFC 6066 section 3)."""
+    def compress_certificates(self) -> bool:
+        """RFC 8879. False: this OpenSSL cannot."""
+    def verify_client(self, mode: str, depth: int) -> None: ...
+    def client_certificate(self, path: bytes) -> None: ...
+    def trusted_certificate(self, path: bytes) -> None: ...
+    def crl(self, path: bytes) -> None: ...
+    def dhparam(self, path: bytes) -> None: ...
+    def curves(self, text: bytes) -> None: ...
+    def conf_commands(
+        self, pairs: Sequence[tuple[bytes, bytes]], full_name: Callable[[bytes], bytes]
+    ) -> None: ...
+    def session_cache(self, mode: str, *, size: int = 0) -> None:
+        """``off``, ``none``, ``builtin`` (of ``size`` sessions; 0: OpenSSL's number) or ``shared``."""
+    def share_sessions(self, cache: TLSSessionCache) -> None: ...
+    def ticket_keys(self, keys: Sequence[bytes]) -> None:
+        """48 or 80 bytes each, as files of nginx have them: the first encrypts, all decrypt.
+
+        Without any, those of the shared cache, which change by themselves; without one, OpenSSL's own.
+        """
+    def session_timeout(self, seconds: int) -> None: ...
+    def session_tickets(self, on: bool) -> None: ...
+    def alpn(self, protocol: bytes) -> None:
+        """The protocol to agree on with clients that offer any (RFC 7301)."""
+    def session_id_context(self, extra: bytes = b"") -> None:
+        """After certificates and CAs. ``extra`` is what else keeps sessions apart."""
+
+class TLSSessionCache:
+    """``ssl_session_cache shared:…``: a writable buffer, shared by all processes, of at least 8192 bytes.
+
+    A buffer that has been one before goes on as it was. Sessions have ids of 1 to 32 bytes and at most 4096
+    bytes; the oldest give way.
+    """
+
+    def __init__(self, buffer: Any) -> None: ...
+    def put(self, id: bytes, data: bytes, expires: int) -> bool:
+        """Keep a session until that second of the clock. False: it is too large."""
+    def get(self, id: bytes, now: int) -> bytes | None: ...
+    def remove(self, id: bytes) -> None: ...
+    def hold(self, id: bytes) -> None:
+        """Never let go of the lock that the session is under: for tests of what a death does."""
+    def stats(self) -> dict[str, int]:
+        """What all processes have ``stored``, found (``hits``) and not found (``misses``)."""
+
+def use_engine(name: bytes) -> None:
+    """``ssl_engine``. Raises TLSError, and NotImplementedError if OpenSSL was built without engines."""
 
 class Server:
     """One ``server {}`` of the mail block, as the engine needs it. Immutable.

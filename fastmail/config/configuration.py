@@ -7,32 +7,24 @@ from typing import Any
 from . import error_log
 from .auth_http import AuthHttp
 from .defaults import Defaults
-from .directive import Merge
 from .directives import BLOCK, TABLE
 from .error_log import ErrorLog
 from .errors import ConfigError
 from .listen import Listen
-from .parser import Parser
+from .parser import Parser, inherited
 from .statement import Environment, Scope
+from .tls import ServerTLS
 
 
 class ServerConfiguration(Mapping[str, Any]):
     """One ``server {}``: every directive of that level by name, with what it inherits."""
 
-    def __init__(
-        self, server: Scope, mail: Scope, environment: Environment, main_log: list[ErrorLog]
-    ) -> None:
-        self._values: dict[str, Any] = {}
-        for name, directive in TABLE.items():
-            if "server" not in directive.contexts or name == "include":
-                continue
-            default = directive.default_for(environment)
-            if directive.merge is not Merge.NONE:
-                default = mail.values.get(name, default)
-            self._values[name] = server.values.get(name, default)
+    def __init__(self, server: Scope, environment: Environment, main_log: list[ErrorLog]) -> None:
+        self._values = inherited(server, environment)
         self._values["error_log"] = tuple(self._values["error_log"] or main_log)
         self._values["server_name"] = self._values["server_name"] or environment.host_name
         self.location = server.place
+        self.tls: ServerTLS | None = server.tls
 
     @property
     def protocol(self) -> str:
@@ -80,7 +72,7 @@ class Configuration:
             log for mail in mails for log in mail.values.get("error_log", ())
         ]
         self.servers = [
-            ServerConfiguration(server, mail, environment, self.error_log)
+            ServerConfiguration(server, environment, self.error_log)
             for mail in mails
             for server in mail.blocks.get("server", ())
         ]

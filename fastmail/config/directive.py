@@ -1,7 +1,7 @@
 """What is known about one directive."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
@@ -11,7 +11,6 @@ from .statement import Context, Environment
 
 class State(Enum):
     SUPPORTED = "supported"
-    NOT_YET = "not supported yet"
     NO_FUNCTION = "accepted without function"
 
 
@@ -62,13 +61,8 @@ class Directive:
     merge: Merge
     text: str
     state: State = State.SUPPORTED
-    harmless: tuple[Any, ...] = field(default=())  # values besides the default that ask for nothing
     warns: bool = False  # a block that is read over with a warning
 
     def default_for(self, environment: Environment) -> Any:
         """The built-in value."""
         return self.default.make(environment) if isinstance(self.default, Computed) else self.default
-
-    def asks_for_function(self, value: Any, environment: Environment) -> bool:
-        """Whether the value wants something done that the default does not."""
-        return value not in (self.default_for(environment), *self.harmless)

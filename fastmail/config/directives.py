@@ -7,7 +7,7 @@ is missing are made from it. Times are milliseconds unless the kind says seconds
 import resource
 from collections.abc import Callable, Iterable
 
-from . import auth_http, error_log, listen, proxy_bind, resolver, session_cache, user, worker
+from . import auth_http, error_log, listen, proxy_bind, resolver, session_cache, tls, user, worker
 from .directive import Arguments, Computed, Directive, Merge, State
 from .kinds import (
     FLAG,
@@ -34,7 +34,7 @@ _MAIL: tuple[Context, ...] = ("mail", "server")
 _SERVER: tuple[Context, ...] = ("server",)
 _ANYWHERE: tuple[Context, ...] = ("main", "events", "mail", "server")
 _ONE, _VALUE, _LIST = Merge.NONE, Merge.VALUE, Merge.LIST
-_NOT_YET, _NO_FUNCTION = State.NOT_YET, State.NO_FUNCTION
+_NO_FUNCTION = State.NO_FUNCTION
 
 
 def _nothing(statement: Statement, previous: object) -> None:
@@ -110,9 +110,10 @@ MAIN = (
     _foreign("pcre_jit", _1, "There are no regular expressions in a mail proxy.", FLAG),
     _foreign("thread_pool", _2_3, "Relaying needs no thread pool.",
              Kind("name, threads", worker.parse_thread_pool, repeats=True)),
-    Directive("ssl_engine", _MAIN, _1, STRING, None, _ONE, "OpenSSL engine for keys.", _NOT_YET),
+    Directive("ssl_engine", _MAIN, _1, Kind("engine", tls.parse_engine), None, _ONE,
+              "An OpenSSL engine that does all it can do."),
     Directive("ssl_object_cache_inheritable", _MAIN, _1, FLAG, True, _ONE,
-              "On reload, unchanged certificates are not read again.", _NOT_YET),
+              "A reload reads all certificates again.", _NO_FUNCTION),
     _foreign("google_perftools_profiles", _1, "nginx's profiler."),
     _foreign("quic_bpf", _1, "For HTTP/3.", FLAG),
     Directive("events", _MAIN, _BRACES, BLOCK, None, _ONE, "How connections are handled; required."),
@@ -144,7 +145,7 @@ CORE = (
     Directive("listen", _SERVER, _SOME, Kind("address, parameters", listen.parse, repeats=True), (), _ONE,
               "An address to accept on. Parameters: `bind`, `backlog=N`, `rcvbuf=SIZE`, `sndbuf=SIZE`, "
               "`ipv6only=on|off`, `so_keepalive=on|off|[idle]:[intvl]:[cnt]`, `multipath` and "
-              "`proxy_protocol`; `ssl` is not supported yet."),
+              "`proxy_protocol`, and `ssl`: TLS from the first byte."),
     Directive("protocol", _SERVER, _1,
               Kind("imap, pop3 or smtp", worker.parse_protocol, repeats=True),
               Computed("by port", lambda environment: None), _ONE,
@@ -171,7 +172,7 @@ AUTH_HTTP = (
               "How long its answer may take."),
     Directive("auth_http_header", _MAIL, _2, PAIRS, (), _LIST, "A header to add to requests."),
     Directive("auth_http_pass_client_cert", _MAIL, _1, FLAG, False, _VALUE,
-              "Send the client's certificate along.", _NOT_YET),
+              "Send the client's certificate along, in `Auth-SSL-Cert`."),
     Directive("auth_http_keepalive", _MAIL, _1, NUMBER, 0, _VALUE,
               "Idle connections kept to the server, with HTTP/1.1; 0: HTTP/1.0 and a connection for each "
               "request, as nginx does. An addition of fastmail."),
@@ -228,37 +229,44 @@ REALIP = (
 )
 
 
-def _ssl(
-    name: str, arguments: Arguments, kind: Kind, default: object, text: str, *harmless: object
-) -> Directive:
+def _ssl(name: str, arguments: Arguments, kind: Kind, default: object, text: str) -> Directive:
     merge = _LIST if kind.repeats and name != "ssl_session_cache" else _VALUE  # of which the last one counts
-    return Directive(name, _MAIL, arguments, kind, default, merge, text, _NOT_YET, harmless)
+    return Directive(name, _MAIL, arguments, kind, default, merge, text)
 
 
 SSL = (
-    _ssl("starttls", _1, enum("off", "on", "only"), "off", "STARTTLS or STLS: offered, or required."),
-    _ssl("ssl_certificate", _1, STRINGS, (), "Certificate chain, a file or `data:`."),
-    _ssl("ssl_certificate_key", _1, STRINGS, (), "Its key: a file, `data:`, `engine:` or `store:`."),
-    _ssl("ssl_password_file", _1, STRING, None, "Passphrases of keys."),
-    _ssl("ssl_certificate_compression", _1, FLAG, False, "RFC 8879."),
-    _ssl("ssl_dhparam", _1, STRING, None, "Parameters for DHE ciphers."),
-    _ssl("ssl_ecdh_curve", _1, STRING, "auto", "Curves."),
+    _ssl("starttls", _1, enum("off", "on", "only"), "off",
+         "STARTTLS (POP3: STLS): offered, or required before a login."),
+    _ssl("ssl_certificate", _1, STRINGS, (),
+         "Certificate and chain: a file, or `data:` and PEM. Of several, each client gets one of a type it "
+         "can use; of several of one type, the one whose names match its SNI, else the last."),
+    _ssl("ssl_certificate_key", _1, STRINGS, (),
+         "Its key: a file, `data:` and PEM, `engine:ID:KEY` or `store:URI`."),
+    _ssl("ssl_password_file", _1, Kind("file", tls.parse_password_file), None,
+         "Passphrases of keys, one per line, tried in turn."),
+    _ssl("ssl_certificate_compression", _1, FLAG, False,
+         "Send certificates compressed (RFC 8879); needs OpenSSL 3.2."),
+    _ssl("ssl_dhparam", _1, STRING, None, "Parameters for DHE ciphers, which are not used without."),
+    _ssl("ssl_ecdh_curve", _1, STRING, "auto", "Groups for the key exchange, separated by `:`; or `auto`."),
     _ssl("ssl_protocols", _SOME, bitmask("SSLv2", "SSLv3", "TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"),
          ("TLSv1.2", "TLSv1.3"), "Versions of TLS."),
     _ssl("ssl_ciphers", _1, STRING, "HIGH:!aNULL:!MD5", "Ciphers of TLS 1.2 and older."),
-    _ssl("ssl_prefer_server_ciphers", _1, FLAG, False, "Our order of ciphers counts."),
-    _ssl("ssl_session_cache", _1_2, Kind("store", session_cache.parse, repeats=True), ("none",),
-         "Session cache.", ("off",)),
-    _ssl("ssl_session_tickets", _1, FLAG, True, "Session tickets."),
-    _ssl("ssl_session_ticket_key", _1, STRINGS, (), "Keys of tickets."),
+    _ssl("ssl_prefer_server_ciphers", _1, FLAG, False, "Our order of ciphers counts, not the client's."),
+    _ssl("ssl_session_cache", _1_2, Kind("store", session_cache.parse, repeats=True),
+         Computed("none", lambda environment: session_cache.SessionCache(mode="none")),
+         "Where sessions are kept for resumption: `off`, `none`, `builtin[:SESSIONS]` (of each worker), "
+         "`shared:NAME:SIZE` (of all, and over a reload)."),
+    _ssl("ssl_session_tickets", _1, FLAG, True, "Resumption by tickets, which clients keep (RFC 5077)."),
+    _ssl("ssl_session_ticket_key", _1, STRINGS, (),
+         "File of 48 or 80 bytes: the first encrypts tickets, all decrypt them."),
     _ssl("ssl_session_timeout", _1, SEC, 300, "How long a session can be resumed."),
     _ssl("ssl_verify_client", _1, enum("off", "on", "optional", "optional_no_ca"), "off",
-         "Client certificates."),
+         "Ask clients for a certificate: required and good; good if there is one; or of any authority."),
     _ssl("ssl_verify_depth", _1, NUMBER, 1, "Longest chain of a client's certificate."),
-    _ssl("ssl_client_certificate", _1, STRING, None, "CAs of clients, named to them."),
-    _ssl("ssl_trusted_certificate", _1, STRING, None, "CAs of clients, not named to them."),
-    _ssl("ssl_crl", _1, STRING, None, "Revoked certificates."),
-    _ssl("ssl_conf_command", _2, PAIRS, (), "A command for OpenSSL."),
+    _ssl("ssl_client_certificate", _1, STRING, None, "File of CAs for clients, named to them."),
+    _ssl("ssl_trusted_certificate", _1, STRING, None, "File of CAs for clients, not named to them."),
+    _ssl("ssl_crl", _1, STRING, None, "File of revoked client certificates."),
+    _ssl("ssl_conf_command", _2, PAIRS, (), "A command of OpenSSL's SSL_CONF_cmd(), as `Options KTLS`."),
 )
 
 SECTIONS: dict[str, tuple[Directive, ...]] = {

@@ -14,9 +14,8 @@ _INTRODUCTION = """\
 <!-- Written by `python -m fastmail.config.docs`; change fastmail/config/directives.py instead. -->
 
 The configuration language is nginx's, and so are the directives, unless it says that one is an addition of
-fastmail. *Not supported yet* means: known and checked, but refused when its value asks for something that
-fastmail does not do yet, so that nothing is silently left out. *Accepted without function* means: checked,
-and not needed. The blocks `http`, `stream`, `rtmp` and `mgmt` are read over with a warning.
+fastmail. *Accepted without function* means: checked, and not needed. The blocks `http`, `stream`, `rtmp` and
+`mgmt` are read over with a warning.
 
 Contexts: `main`, `events`, `mail`, `server` (in `mail`). A value of `mail` holds for each `server` that has
 none of its own; what a `server` says of a list (*list*) replaces the whole list of `mail`, while entries on

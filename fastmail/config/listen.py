@@ -72,8 +72,6 @@ def parse(statement: Statement, previous: Any) -> tuple[Listen, ...]:
             raise statement.error(f'duplicate "{printed}" address and port pair')
         taken.add((family, address))
         listens.append(Listen(printed, family, address, location=statement.lexer.place, **vars(parameters)))
-    if parameters.ssl:
-        raise statement.error('the "ssl" parameter of the "listen" directive is not supported yet')
     return (*(previous or ()), *listens)
 
 

@@ -6,8 +6,10 @@ The order of the checks and the texts are nginx's: lexical errors, unknown name,
 
 import glob
 import os
+from typing import Any
 
-from .directive import Directive, State
+from . import tls
+from .directive import Directive, Merge
 from .directives import BLOCK, TABLE
 from .errors import ConfigError, failed
 from .foreign import FOREIGN
@@ -91,10 +93,8 @@ class Parser:
             raise statement.directive_error("is duplicate")
         if directive.name == "load_module" and self.main.blocks:
             raise statement.directive_error("is specified too late")
-        value = directive.kind.parse(statement, previous)
-        if directive.state is State.NOT_YET and directive.asks_for_function(value, self.environment):
-            raise statement.directive_error("is not supported yet")
-        values[directive.name] = value
+        values[directive.name] = directive.kind.parse(statement, previous)
+        statement.scope.places[directive.name] = statement.lexer.place
 
     def _open(self, statement: Statement, directive: Directive) -> None:
         name, scope = statement.name, statement.scope
@@ -111,7 +111,7 @@ class Parser:
         if context == "server" and not inner.values.get("listen"):
             raise ConfigError(f'no "listen" is defined for server in {inner.place}')
         if context == "mail":
-            _check_mail(inner)
+            _check_mail(inner, self.environment, statement.lexer.place)
 
     def _include(self, statement: Statement) -> None:
         path = self.environment.conf_path(statement.words[1])
@@ -131,12 +131,27 @@ class Parser:
         self._depth -= 1
 
 
-def _check_mail(mail: Scope) -> None:
+def inherited(server: Scope, environment: Environment) -> dict[str, Any]:
+    """Every directive of a server by name, with what it inherits."""
+    values = {}
+    for name, directive in TABLE.items():
+        if "server" not in directive.contexts or name == "include":
+            continue
+        default = directive.default_for(environment)
+        if directive.merge is not Merge.NONE and server.parent is not None:
+            default = server.parent.values.get(name, default)
+        values[name] = server.values.get(name, default)
+    return values
+
+
+def _check_mail(mail: Scope, environment: Environment, end: str) -> None:
     """What can be said of servers only once the mail block is complete."""
     servers = mail.blocks.get("server", [])
     for server in servers:
         if "protocol" not in server.values:
             raise ConfigError(f"unknown mail protocol for server in {server.place}")
+    for server in servers:
+        server.tls = tls.load(server, inherited(server, environment), environment, end)
     for server in servers:
         if "auth_http" not in server.values and "auth_http" not in mail.values:
             raise ConfigError(f'no "auth_http" is defined for server in {server.place}')

@@ -20,6 +20,7 @@ class Environment:
     identity: str
     defaults: Defaults
     messages: list[tuple[str, str]] = field(default_factory=list)
+    zones: dict[str, int] = field(default_factory=dict)  # sizes of the shared memory zones declared so far
 
     @property
     def host_name(self) -> str:
@@ -48,8 +49,10 @@ class Scope:
     parent: "Scope | None" = None
     place: str = ""  # FILE:LINE of the opening brace
     values: dict[str, Any] = field(default_factory=dict)
+    places: dict[str, str] = field(default_factory=dict)  # FILE:LINE of what set each of the values
     blocks: dict[str, list["Scope"]] = field(default_factory=dict)
     addresses: set[Any] = field(default_factory=set)  # listened on in this mail block
+    tls: Any = None  # ServerTLS of a server that speaks TLS
 
 
 @dataclass

@@ -27,12 +27,6 @@ cdef enum StartTls:
 
 cdef dict STARTTLS = {"off": STARTTLS_OFF, "on": STARTTLS_ON, "only": STARTTLS_ONLY}
 
-cdef enum:                      # ssl_verify_client
-    VERIFY_OFF = 0
-    VERIFY_ON
-    VERIFY_OPTIONAL
-    VERIFY_OPTIONAL_NO_CA
-
 cdef struct BindAddress:        # proxy_bind
     Address address
     Span text                   # as written, for the log

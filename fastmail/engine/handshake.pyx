@@ -81,6 +81,7 @@ cdef void session_certificate(Core *core, Session *s) noexcept nogil:
             return
     if not s.starttls:
         session_secured(core, s)
+        session_later(core, s)      # what has come behind the handshake brings no further event
         return
     s.phase = PHASE_COMMANDS
     s.login.action = b"in auth state"

@@ -1,6 +1,6 @@
 # What the engine takes from the C library. Declarations only.
 
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef extern from * nogil:
     """
@@ -33,10 +33,38 @@ cdef extern from * nogil:
     { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
     static inline void fm_store_release(uint32_t *p, uint32_t v)
     { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
+
+    /* Locks in shared memory. A process that dies leaves its locks to others. */
+    typedef union { pthread_mutex_t mutex; char room[64]; } SharedLock;
+    static inline int shared_lock_init(SharedLock *l) {
+        pthread_mutexattr_t a;
+        if (pthread_mutexattr_init(&a) != 0)
+            return 0;
+        pthread_mutexattr_setpshared(&a, PTHREAD_PROCESS_SHARED);
+        pthread_mutexattr_setrobust(&a, PTHREAD_MUTEX_ROBUST);
+        int done = pthread_mutex_init(&l->mutex, &a) == 0;
+        pthread_mutexattr_destroy(&a);
+        return done;
+    }
+    /* 1: who held it has died; what it guards may be half written. */
+    static inline int shared_lock(SharedLock *l) {
+        if (pthread_mutex_lock(&l->mutex) != EOWNERDEAD)
+            return 0;
+        pthread_mutex_consistent(&l->mutex);
+        return 1;
+    }
+    static inline void shared_unlock(SharedLock *l) { pthread_mutex_unlock(&l->mutex); }
+
     static inline int fm_lowest_bit(uint64_t v) { return __builtin_ctzll(v); }
     static inline int fm_errno(void) { return errno; }
     static inline void fm_set_errno(int v) { errno = v; }
     """
+    ctypedef struct SharedLock:
+        pass
+    int shared_lock_init(SharedLock *l) noexcept
+    int shared_lock(SharedLock *l) noexcept
+    void shared_unlock(SharedLock *l) noexcept
+    int64_t time(void *t) noexcept
     uint64_t fm_fetch_add(uint64_t *p, uint64_t n) noexcept
     uint32_t fm_load_acquire(const uint32_t *p) noexcept
     void fm_store_release(uint32_t *p, uint32_t v) noexcept

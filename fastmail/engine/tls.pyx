@@ -183,6 +183,9 @@ cdef bint tls_goodbye(Channel *c) noexcept nogil:
 
 cdef void tls_free(Channel *c) noexcept nogil:
     if c.ssl != NULL:
+        if not SSL_in_init(c.ssl):
+            # A connection that ended without close_notify leaves its session good, as with nginx.
+            SSL_set_shutdown(c.ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN)
         SSL_free(c.ssl)
         c.ssl = NULL
         ERR_clear_error()

@@ -15,6 +15,7 @@ from fastmail.logs import ERROR, LEVELS, Log, LogFiles, describe
 from fastmail.server import StartFailed, pidfile
 from fastmail.server.engine import make_server
 from fastmail.server.privileges import User
+from fastmail.server.session_caches import SessionCaches, session_caches
 from fastmail.server.sockets import ListeningSocket, Sockets, key, open_all
 from fastmail.server.upgrade import Inherited
 
@@ -51,13 +52,18 @@ class Options:
 class Cycle:
     """One configuration with its logs and listening sockets."""
 
-    def __init__(self, options: Options, configuration: Configuration) -> None:
-        """Check the whole, open the logs. Raises ConfigError and StartFailed, with nothing left open."""
+    def __init__(self, options: Options, configuration: Configuration, old: Cycle | None = None) -> None:
+        """Check the whole, open the logs. Raises ConfigError and StartFailed, with nothing left open.
+
+        What ``old`` shares with its workers beyond a reload goes on here.
+        """
         self.options = options
         self.configuration = configuration
         self.pid_path = options.pid_path(configuration)
         self.user = User.of(*configuration.main["user"])
         self.lock_file: str = configuration.main["lock_file"]
+        caches: SessionCaches = {} if old is None else old.session_caches
+        self.session_caches: SessionCaches = session_caches(configuration.servers, caches)
         self.sockets: Sockets = {}
         self.files = LogFiles()
         try:
@@ -80,7 +86,7 @@ class Cycle:
         report(configuration.check(), log)
         if old is not None and configuration.main["lock_file"] != old.lock_file:
             log.emerg('"lock_file" could not be changed, ignored')
-        cycle = cls(options, configuration)
+        cycle = cls(options, configuration, old)
         if old is not None:
             cycle.lock_file = old.lock_file
         return cycle

@@ -67,6 +67,9 @@ def _make_server(server: ServerConfiguration, log: list[tuple[int, int]]) -> _sp
         resolver_timeout=max(server["resolver_timeout"], 1) if server["resolver"] is not None else 0,
         set_real_ip_from=networks(server["set_real_ip_from"]),
         max_commands=server["max_commands"],
+        starttls=server["starttls"],
+        tls=server.tls.context if server.tls is not None else None,
+        auth_http_pass_client_cert=server["auth_http_pass_client_cert"],
         proxy_bind=[((family, address), _bytes(text)) for family, address, text in server["proxy_bind"]],
     )
 
@@ -125,7 +128,8 @@ def make_engine(cycle: Cycle, counter: mmap.mmap, *, exclusive: bool) -> _speedu
 
 
 def _flags(listen: Listen) -> int:
-    return _speedups.LISTEN_PROXY_PROTOCOL if listen.proxy_protocol else 0
+    proxied = _speedups.LISTEN_PROXY_PROTOCOL if listen.proxy_protocol else 0
+    return proxied | (_speedups.LISTEN_SSL if listen.ssl else 0)
 
 
 def _bytes(text: str) -> bytes:

@@ -197,7 +197,6 @@ PARAMETERS = [
         (f"so_keepalive={value}", f'invalid so_keepalive value: "{value}"')
         for value in ("", "x", "::", "0", "0:0:0", "1:2:3:4", "1ms")
     ),
-    ("ssl", 'the "ssl" parameter of the "listen" directive is not supported yet'),
 ]
 
 
@@ -292,39 +291,6 @@ def test_the_whole(tmp_path: Path, text: str, message: str) -> None:
 )
 def test_command_line(tmp_path: Path, text: str, message: str) -> None:
     assert refused(tmp_path, "daemon off; events {}", globals_text=text) == message
-
-
-NOT_YET = {
-    "main": [
-        *(
-            "ssl_engine x",
-            "ssl_object_cache_inheritable off",
-        ),
-    ],
-    "mail": [
-        *("starttls on", "starttls only"),
-        "auth_http_pass_client_cert on",
-        *(
-            "ssl_certificate x",
-            "ssl_certificate_key x",
-            "ssl_password_file x",
-            "ssl_certificate_compression on",
-        ),
-        *("ssl_dhparam x", "ssl_ecdh_curve x", "ssl_protocols TLSv1.3", "ssl_ciphers x", "ssl_crl x"),
-        *("ssl_prefer_server_ciphers on", "ssl_session_cache shared:S:1m", "ssl_session_tickets off"),
-        *("ssl_session_ticket_key x", "ssl_session_timeout 1m", "ssl_verify_client on", "ssl_verify_depth 2"),
-        *("ssl_client_certificate x", "ssl_trusted_certificate x", "ssl_conf_command a b"),
-    ],
-}
-
-
-@pytest.mark.parametrize(
-    ("context", "text"), [(context, text) for context in NOT_YET for text in NOT_YET[context]]
-)
-def test_not_supported_yet(tmp_path: Path, context: str, text: str) -> None:
-    name = text.split()[0]
-    whole = f"{text};" if context == "main" else f"mail {{ {text}; }}"
-    assert refused(tmp_path, whole) == f'"{name}" directive is not supported yet in DIR/n.conf:1'
 
 
 def test_unreadable_files(tmp_path: Path) -> None:

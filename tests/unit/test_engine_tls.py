@@ -24,7 +24,10 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 
 @pytest.fixture
 def context(certificate: Certificate) -> TLSContext:
-    return TLSContext(os.fsencode(certificate.path), os.fsencode(certificate.key))
+    context = TLSContext()
+    context.certificate(os.fsencode(certificate.path), os.fsencode(certificate.key))
+    context.session_id_context()
+    return context
 
 
 def trusting(certificate: Certificate, version: ssl.TLSVersion | None = None) -> ssl.SSLContext:
@@ -49,6 +52,7 @@ class Torn:
     def __init__(self, peer: Peer, context: ssl.SSLContext, size: int) -> None:
         self.peer = peer
         self.size = size
+        self.hold = False  # the last flight of the handshake
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = context.wrap_bio(self.incoming, self.outgoing, server_hostname="auth.test")
         peer.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -62,7 +66,8 @@ class Torn:
         while True:
             try:
                 result = call(*arguments)
-                self._pump()
+                if not self.hold:
+                    self._pump()
                 return result
             except ssl.SSLWantReadError:
                 self._pump()
@@ -114,6 +119,22 @@ def test_imaps(certificate: Certificate, context: TLSContext, version: ssl.TLSVe
         client.socket.unwrap()  # type: ignore[attr-defined]
         rig.quiet()
         assert rig.log() == [f"[info] client logged in{suffix()}", f"[info] proxied session done{suffix()}"]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_command_behind_the_handshake(
+    certificate: Certificate, context: TLSContext, version: ssl.TLSVersion
+) -> None:
+    """In one segment with the client's last words of the handshake: nothing else will bring an event."""
+    with Rig(tls=context, flags=LISTEN_SSL) as rig:
+        client = Torn(rig.connect(), trusting(certificate, version), 100_000)
+        if version == ssl.TLSVersion.TLSv1_3:
+            client.hold = True
+        client.handshake()
+        client.hold = False
+        client.send(b"x NOOP\r\n")
+        assert client.line() == b"* OK IMAP4 ready\r\n"
+        assert client.line() == b"x OK completed\r\n"
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
