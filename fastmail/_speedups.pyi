@@ -54,7 +54,7 @@ class TLSContext:
     Files are named by their absolute paths. Everything is read at once: workers need not see the files.
     """
 
-    def __init__(self, *, client: bool = False) -> None: ...
+    def __init__(self) -> None: ...
     def protocols(self, names: Sequence[str]) -> None:
         """``ssl_protocols``; those not named are off."""
     def ciphers(self, text: bytes, *, prefer_server: bool = False) -> None: ...
@@ -68,6 +68,8 @@ class TLSContext:
     def compress_certificates(self) -> bool:
         """RFC 8879. False: this OpenSSL cannot."""
     def verify_client(self, mode: str, depth: int) -> None: ...
+    def verify_server(self, depth: int) -> None:
+        """``proxy_ssl_verify``: the server's chain is checked, and the session tells what came of it."""
     def client_certificate(self, path: bytes) -> None: ...
     def trusted_certificate(self, path: bytes) -> None: ...
     def crl(self, path: bytes) -> None: ...
@@ -149,6 +151,12 @@ class Server:
         max_commands: int = 1000,
         proxy_bind: Sequence[tuple[Address, bytes]] = (),  # local addresses, and what the log calls them
         resolver_timeout: int = 0,  # of one lookup; 0: clients' host names are not looked for
+        proxy_tls: TLSContext | None = None,  # towards backends: from the first byte, or after STARTTLS
+        proxy_ssl_starttls: bool = False,
+        proxy_ssl_verify: bool = False,
+        proxy_ssl_name: bytes = b"",  # empty: the backend's address
+        proxy_ssl_server_name: bool = False,
+        proxy_ssl_session_reuse: bool = True,
     ) -> None: ...
 
 Listener = (

@@ -17,6 +17,7 @@ cdef struct AuthConnection
 cdef struct Session
 cdef struct Channel
 cdef struct ProxyHeader
+cdef struct BackendSession
 
 # bytes and encodings
 include "engine/buffers.pyx"
@@ -52,6 +53,7 @@ include "engine/session.pyx"
 include "engine/arrival.pyx"
 include "engine/handshake.pyx"
 include "engine/commands.pyx"
+include "engine/backendtls.pyx"
 include "engine/backend.pyx"
 include "engine/relay.pyx"
 include "engine/authconn.pyx"

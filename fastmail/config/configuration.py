@@ -4,6 +4,8 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from fastmail._speedups import TLSContext
+
 from . import error_log
 from .auth_http import AuthHttp
 from .defaults import Defaults
@@ -25,6 +27,7 @@ class ServerConfiguration(Mapping[str, Any]):
         self._values["server_name"] = self._values["server_name"] or environment.host_name
         self.location = server.place
         self.tls: ServerTLS | None = server.tls
+        self.proxy_tls: TLSContext | None = server.proxy_tls
 
     @property
     def protocol(self) -> str:

@@ -61,6 +61,7 @@ _HOST_NAME = Computed("host name", lambda environment: environment.host_name)
 _NO_LOGS = Computed("built-in file", lambda environment: ())
 _LOG = Kind("log", error_log.parse, repeats=True)
 _NETWORKS = Kind("network", resolver.parse_network, repeats=True)
+_TLS_VERSIONS = bitmask("SSLv2", "SSLv3", "TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
 _MECHANISMS = "plain", "login", "cram-md5", "external"
 
 
@@ -222,6 +223,34 @@ PROXY = (
     Directive("proxy", _MAIL, _1, FLAG, False, _VALUE, "Has no effect in nginx either.", _NO_FUNCTION),
 )
 
+PROXY_SSL = (
+    Directive("proxy_ssl", _MAIL, _1, FLAG, False, _VALUE, "Speak TLS to backends from the first byte."),
+    Directive("proxy_ssl_starttls", _MAIL, _1, FLAG, False, _VALUE,
+              "Speak TLS to backends after STARTTLS (POP3: STLS); one that does not offer it is an error. An "
+              "addition of fastmail."),
+    Directive("proxy_ssl_verify", _MAIL, _1, FLAG, False, _VALUE, "Check their certificates."),
+    Directive("proxy_ssl_verify_depth", _MAIL, _1, NUMBER, 1, _VALUE, "Longest chain of their certificates."),
+    Directive("proxy_ssl_name", _MAIL, _1, STRING, None, _VALUE,
+              "The name that certificates must have; without it, the address that the auth server gave."),
+    Directive("proxy_ssl_server_name", _MAIL, _1, FLAG, False, _VALUE, "Send the name along (SNI)."),
+    Directive("proxy_ssl_trusted_certificate", _MAIL, _1, STRING, None, _VALUE,
+              "File of CAs for backends; required to check certificates."),
+    Directive("proxy_ssl_crl", _MAIL, _1, STRING, None, _VALUE, "File of revoked certificates."),
+    Directive("proxy_ssl_certificate", _MAIL, _1, STRING, None, _VALUE,
+              "Our certificate for backends that ask: a file or `data:`."),
+    Directive("proxy_ssl_certificate_key", _MAIL, _1, STRING, None, _VALUE,
+              "Its key: a file, `data:`, `engine:ID:KEY` or `store:URI`."),
+    Directive("proxy_ssl_password_file", _MAIL, _1, Kind("file", tls.parse_password_file), None, _VALUE,
+              "Passphrases of the key, one per line, tried in turn."),
+    Directive("proxy_ssl_protocols", _MAIL, _SOME, _TLS_VERSIONS, ("TLSv1.2", "TLSv1.3"), _LIST,
+              "Versions of TLS."),
+    Directive("proxy_ssl_ciphers", _MAIL, _1, STRING, "DEFAULT", _VALUE, "Ciphers of TLS 1.2 and older."),
+    Directive("proxy_ssl_conf_command", _MAIL, _2, PAIRS, (), _LIST,
+              "A command of OpenSSL's SSL_CONF_cmd()."),
+    Directive("proxy_ssl_session_reuse", _MAIL, _1, FLAG, True, _VALUE,
+              "Resume TLS sessions with backends; each worker keeps those of 64 addresses per server."),
+)
+
 REALIP = (
     Directive("set_real_ip_from", _MAIL, _1, _NETWORKS, (), _LIST,
               "Peers whose PROXY header (`listen … proxy_protocol`) is believed: its address is then the "
@@ -248,8 +277,7 @@ SSL = (
          "Send certificates compressed (RFC 8879); needs OpenSSL 3.2."),
     _ssl("ssl_dhparam", _1, STRING, None, "Parameters for DHE ciphers, which are not used without."),
     _ssl("ssl_ecdh_curve", _1, STRING, "auto", "Groups for the key exchange, separated by `:`; or `auto`."),
-    _ssl("ssl_protocols", _SOME, bitmask("SSLv2", "SSLv3", "TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"),
-         ("TLSv1.2", "TLSv1.3"), "Versions of TLS."),
+    _ssl("ssl_protocols", _SOME, _TLS_VERSIONS, ("TLSv1.2", "TLSv1.3"), "Versions of TLS."),
     _ssl("ssl_ciphers", _1, STRING, "HIGH:!aNULL:!MD5", "Ciphers of TLS 1.2 and older."),
     _ssl("ssl_prefer_server_ciphers", _1, FLAG, False, "Our order of ciphers counts, not the client's."),
     _ssl("ssl_session_cache", _1_2, Kind("store", session_cache.parse, repeats=True),
@@ -278,6 +306,7 @@ SECTIONS: dict[str, tuple[Directive, ...]] = {
     "Mail: POP3": POP3,
     "Mail: SMTP": SMTP,
     "Mail: proxy": PROXY,
+    "Mail: proxy, TLS": PROXY_SSL,
     "Mail: client addresses": REALIP,
     "Mail: TLS": SSL,
 }

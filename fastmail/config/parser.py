@@ -8,7 +8,7 @@ import glob
 import os
 from typing import Any
 
-from . import tls
+from . import proxy_tls, tls
 from .directive import Directive, Merge
 from .directives import BLOCK, TABLE
 from .errors import ConfigError, failed
@@ -152,6 +152,8 @@ def _check_mail(mail: Scope, environment: Environment, end: str) -> None:
             raise ConfigError(f"unknown mail protocol for server in {server.place}")
     for server in servers:
         server.tls = tls.load(server, inherited(server, environment), environment, end)
+    for server in servers:
+        server.proxy_tls = proxy_tls.load(server, inherited(server, environment), environment)
     for server in servers:
         if "auth_http" not in server.values and "auth_http" not in mail.values:
             raise ConfigError(f'no "auth_http" is defined for server in {server.place}')

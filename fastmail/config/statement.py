@@ -53,6 +53,7 @@ class Scope:
     blocks: dict[str, list["Scope"]] = field(default_factory=dict)
     addresses: set[Any] = field(default_factory=set)  # listened on in this mail block
     tls: Any = None  # ServerTLS of a server that speaks TLS
+    proxy_tls: Any = None  # TLSContext of a server whose backends do
 
 
 @dataclass

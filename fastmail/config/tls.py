@@ -40,7 +40,7 @@ def parse_engine(statement: Statement, previous: Any) -> str:
     """``ssl_engine``: an OpenSSL engine does what it can, from now on."""
     name = statement.words[1]
     try:
-        use_engine(_bytes(name))
+        use_engine(encoded(name))
     except NotImplementedError:
         raise statement.directive_error("is not supported") from None
     except TLSError as error:
@@ -71,8 +71,7 @@ def load(server: Scope, values: Mapping[str, Any], environment: Environment, end
     if listens:
         reason = f'the "listen ... ssl" directive in {listens[-1].location}'
     elif values["starttls"] != "off":
-        place = next(scope.places["starttls"] for scope in _levels(server) if "starttls" in scope.places)
-        reason = f'the "starttls" directive in {place}'
+        reason = f'the "starttls" directive in {place_of("starttls", server)}'
     else:
         return None
     certificates, keys = values["ssl_certificate"], values["ssl_certificate_key"]
@@ -84,23 +83,23 @@ def load(server: Scope, values: Mapping[str, Any], environment: Environment, end
         raise ConfigError(
             f'no "ssl_certificate_key" is defined for certificate "{certificates[-1]}" and {reason}'
         )
-    with _messages():
+    with messages():
         return _load(server, values, environment, end)
 
 
 def _load(server: Scope, values: Mapping[str, Any], environment: Environment, end: str) -> ServerTLS:
     def file(name: str) -> bytes:
-        return _bytes(environment.conf_path(name))
+        return encoded(environment.conf_path(name))
 
     context = TLSContext()
     context.protocols(values["ssl_protocols"])
-    context.alpn(_bytes(values["protocol"]))
-    context.ciphers(_bytes(values["ssl_ciphers"]), prefer_server=values["ssl_prefer_server_ciphers"])
+    context.alpn(encoded(values["protocol"]))
+    context.ciphers(encoded(values["ssl_ciphers"]), prefer_server=values["ssl_prefer_server_ciphers"])
     passwords = values["ssl_password_file"]
     for certificate, key in zip(values["ssl_certificate"], values["ssl_certificate_key"], strict=False):
         context.certificate(
-            _bytes(certificate) if certificate.startswith("data:") else file(certificate),
-            _bytes(key) if key.startswith(("data:", "engine:", "store:")) else file(key),
+            encoded(certificate) if certificate.startswith("data:") else file(certificate),
+            encoded(key) if key.startswith(("data:", "engine:", "store:")) else file(key),
             None if passwords is None else list(passwords),
         )
     context.select_by_name()
@@ -111,15 +110,15 @@ def _load(server: Scope, values: Mapping[str, Any], environment: Environment, en
     if values["ssl_dhparam"]:
         context.dhparam(file(values["ssl_dhparam"]))
     if values["ssl_ecdh_curve"] != "auto":
-        context.curves(_bytes(values["ssl_ecdh_curve"]))
+        context.curves(encoded(values["ssl_ecdh_curve"]))
     context.session_timeout(values["ssl_session_timeout"])
     context.session_id_context(rules)
     zone = _set_session_cache(context, server)
     context.session_tickets(values["ssl_session_tickets"])
     ticket_keys = tuple(_ticket_key(file(name), end) for name in values["ssl_session_ticket_key"])
     context.conf_commands(
-        [(_bytes(name), _bytes(value)) for name, value in values["ssl_conf_command"]],
-        lambda name: _bytes(environment.conf_path(os.fsdecode(name))),
+        [(encoded(name), encoded(value)) for name, value in values["ssl_conf_command"]],
+        lambda name: encoded(environment.conf_path(os.fsdecode(name))),
     )
     return ServerTLS(context, zone, ticket_keys)
 
@@ -169,6 +168,11 @@ def _set_session_cache(context: TLSContext, server: Scope) -> Zone | None:
     return zone if chosen.mode == "builtin" else None
 
 
+def place_of(name: str, server: Scope) -> str:
+    """FILE:LINE of the directive that holds for the server."""
+    return next(scope.places[name] for scope in _levels(server) if name in scope.places)
+
+
 def _levels(server: Scope) -> list[Scope]:
     return [server, server.parent] if server.parent is not None else [server]
 
@@ -186,7 +190,7 @@ def _ticket_key(path: bytes, end: str) -> bytes:
 
 
 @contextmanager
-def _messages() -> Iterator[None]:
+def messages() -> Iterator[None]:
     """What a context cannot be made of makes no configuration."""
     try:
         yield
@@ -194,5 +198,6 @@ def _messages() -> Iterator[None]:
         raise ConfigError(str(error)) from None
 
 
-def _bytes(text: str) -> bytes:
+def encoded(text: str) -> bytes:
+    """As C functions take it: up to the first NUL."""
     return text.partition("\0")[0].encode("utf-8", "surrogateescape")

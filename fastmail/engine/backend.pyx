@@ -19,6 +19,8 @@ cdef void session_connect(Core *core, Session *s) noexcept nogil:
     s.backend.cuts = l.upstream_address.addr.ss_family == AF_UNIX
     if s.server.proxy_protocol:
         session_put_proxy_header(s)
+    if l.tls_due:
+        s.backend.blocked = True    # until the connection stands
     if not channel_watch(core, &s.backend, s, TAG_BACKEND, s.backend.blocked):
         session_failed(core, s, b"epoll_ctl() failed", fm_errno(), False)
 
@@ -100,9 +102,18 @@ cdef void session_login(Core *core, Session *s) noexcept nogil:
     cdef uint32_t room
     cdef ssize_t n
     cdef UpstreamStep step
-    if not session_send_order(core, s):
-        return
-    while s.backend.readable:
+    while True:
+        if not session_send_order(core, s):
+            return
+        if l.tls_due:
+            if not session_secure_backend(core, s):
+                return
+            if not upstream_secured(l):
+                session_finish(core, s)
+                return
+            continue
+        if not s.backend.readable:
+            return
         l.action = b"reading response from upstream"
         room = upstream_room(l)
         n = channel_recv(&s.backend, l.reply.data + l.reply.end, room) if room else <ssize_t> IO_CLOSED
@@ -119,10 +130,8 @@ cdef void session_login(Core *core, Session *s) noexcept nogil:
         if step == UP_ACCEPTED:
             relay_start(core, s)
             return
-        if step != UP_MORE:
+        if step != UP_MORE and step != UP_TLS:
             session_finish(core, s)
-            return
-        if not session_send_order(core, s):
             return
 
 

@@ -56,6 +56,13 @@ cdef struct ServerConf:
     bint proxy_smtp_auth
     uint64_t resolver_timeout   # 0: no resolver
     int proxy_protocol          # towards backends: 0 (off), 1 or 2
+    SSL_CTX *proxy_tls          # NULL: backends are spoken to in clear
+    bint proxy_ssl              # from the first byte
+    bint proxy_ssl_starttls
+    bint proxy_ssl_verify
+    Span proxy_ssl_name         # empty: the backend's address
+    bint proxy_ssl_server_name
+    BackendSession *backend_sessions    # proxy_ssl_session_reuse
     Network *real_ip_from       # peers whose PROXY header is believed
     uint32_t real_ip_count
     Log log
@@ -80,6 +87,7 @@ cdef class Server:
 
     cdef ServerConf conf
     cdef TLSContext tls         # keeps conf.tls alive
+    cdef TLSContext proxy_tls
     cdef list kept              # the bytes that spans in conf point into
     cdef readonly str protocol
 
@@ -93,7 +101,10 @@ cdef class Server:
                  uint64_t smtp_greeting_delay=0, log=(), str starttls="off",
                  TLSContext tls=None, bint auth_http_pass_client_cert=False,
                  int proxy_protocol=0, set_real_ip_from=(),
-                 uint32_t max_commands=1000, proxy_bind=(), uint64_t resolver_timeout=0):
+                 uint32_t max_commands=1000, proxy_bind=(), uint64_t resolver_timeout=0,
+                 TLSContext proxy_tls=None, bint proxy_ssl_starttls=False, bint proxy_ssl_verify=False,
+                 bytes proxy_ssl_name=b"", bint proxy_ssl_server_name=False,
+                 bint proxy_ssl_session_reuse=True):
         if protocol not in PROTOCOLS:
             raise ValueError(f'unknown mail protocol "{protocol}"')
         if auth_http_transport not in ("engine", "aiohttp"):
@@ -152,6 +163,19 @@ cdef class Server:
         elif starttls != "off":
             raise ValueError("starttls needs a certificate")
 
+        self.proxy_tls = proxy_tls
+        if proxy_tls is not None:
+            c.proxy_tls = proxy_tls.ctx
+            c.proxy_ssl = not proxy_ssl_starttls
+            c.proxy_ssl_starttls = proxy_ssl_starttls
+            c.proxy_ssl_verify = proxy_ssl_verify
+            c.proxy_ssl_name = self.keep(proxy_ssl_name)
+            c.proxy_ssl_server_name = proxy_ssl_server_name
+            if proxy_ssl_session_reuse:
+                c.backend_sessions = backend_sessions_new(c.proxy_tls)
+                if c.backend_sessions == NULL:
+                    raise MemoryError
+
     cdef int set_binds(self, proxy_bind) except -1:
         cdef ServerConf *c = &self.conf
         if not proxy_bind:
@@ -168,6 +192,7 @@ cdef class Server:
     def __dealloc__(self):
         free(self.conf.binds)
         free(self.conf.real_ip_from)
+        backend_sessions_free(self.conf.backend_sessions)
 
     cdef Span keep(self, bytes data):
         self.kept.append(data)

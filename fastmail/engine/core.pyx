@@ -80,6 +80,8 @@ cdef struct Core:
     uint64_t accepted
     uint64_t logins
     uint64_t relaying
+    uint64_t backend_handshakes
+    uint64_t backend_resumed
     uint64_t auth_requests
     uint32_t auth_connections
 

@@ -267,6 +267,7 @@ cdef class Engine:
         cdef Core *core = self.open_core()
         return {
             "sessions": core.sessions, "relaying": core.relaying, "accepted": core.accepted,
+            "backend_handshakes": core.backend_handshakes, "backend_resumed": core.backend_resumed,
             "logins": core.logins, "auth_requests": core.auth_requests,
             "auth_connections": core.auth_connections, "connections": core.connections,
             "pipes": core.pipe_count, "pipes_lent": core.pipes_lent,

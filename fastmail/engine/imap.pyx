@@ -281,6 +281,9 @@ cdef enum ImapUpstream:
     IMAP_UP_USER                # LOGIN with a literal was sent, a "+" is due
     IMAP_UP_PASSWORD
     IMAP_UP_LOGIN               # the tagged reply is due
+    IMAP_UP_CAPABILITY          # is STARTTLS offered?
+    IMAP_UP_STARTTLS
+    IMAP_UP_SECURED
 
 
 cdef void put_literal(Buffer *out, Buffer *what) noexcept nogil:
@@ -314,18 +317,51 @@ cdef UpstreamStep imap_send_login(Login *l) noexcept nogil:
     return UP_NEXT
 
 
+cdef UpstreamStep imap_send(Login *l, ImapUpstream state, const char *command,
+                            const char *action) noexcept nogil:
+    puts(&l.order, b"a ")
+    puts(&l.order, command)
+    l.upstream = state
+    l.action = action
+    return UP_NEXT
+
+
+cdef bint imap_ok(Span line, const char *tag, size_t n) noexcept nogil:
+    return line.size >= n + 2 and memcmp(line.data, tag, n) == 0 and memcmp(line.data + n, b"OK", 2) == 0
+
+
+cdef UpstreamStep imap_start_tls(Login *l, Span line) noexcept nogil:
+    """RFC 3501 section 6.2.1: with a tag of our own, as the client's belongs to its login."""
+    if l.upstream == IMAP_UP_CAPABILITY:
+        if line.size >= 2 and memcmp(line.data, b"* ", 2) == 0:
+            l.starttls_offered |= has_word(line, b"STARTTLS")
+            return UP_SKIP
+        if not imap_ok(line, b"a ", 2):
+            return UP_REJECTED
+        if not l.starttls_offered:
+            return upstream_without_tls(l)
+        return imap_send(l, IMAP_UP_STARTTLS, b"STARTTLS\r\n", b"sending STARTTLS to upstream")
+    return UP_TLS if imap_ok(line, b"a ", 2) else UP_REJECTED
+
+
 cdef UpstreamStep imap_upstream(Login *l, Span line) noexcept nogil:
     if l.upstream == IMAP_UP_GREETING:
         if line.size < 4 or memcmp(line.data, b"* OK", 4) != 0:
             return UP_REJECTED
+        if upstream_starts_tls(l):
+            return imap_send(l, IMAP_UP_CAPABILITY, b"CAPABILITY\r\n", b"sending CAPABILITY to upstream")
+        return imap_send_login(l)
+    if l.upstream == IMAP_UP_CAPABILITY:
+        return imap_start_tls(l, line)
+    if l.upstream == IMAP_UP_STARTTLS:
+        l.upstream = IMAP_UP_SECURED
+        return imap_start_tls(l, line)
+    if l.upstream == IMAP_UP_SECURED:
         return imap_send_login(l)
     if l.upstream == IMAP_UP_LOGIN:
         if line.size >= 2 and memcmp(line.data, b"* ", 2) == 0:
             return UP_SKIP
-        if line.size < <size_t> l.tag_size + 2 or memcmp(line.data, l.tag, l.tag_size) != 0 \
-                or memcmp(line.data + l.tag_size, b"OK", 2) != 0:
-            return UP_REJECTED
-        return UP_ACCEPTED
+        return UP_ACCEPTED if imap_ok(line, l.tag, l.tag_size) else UP_REJECTED
     if line.size < 1 or line.data[0] != 43:
         return UP_REJECTED
     if l.upstream == IMAP_UP_USER:

@@ -72,6 +72,9 @@ cdef struct Login:
     Address upstream_address
     Buffer upstream_text
     bint upstream_known         # the log names it
+    bint tls_due                # the handshake with the backend comes next
+    bint upstream_tls           # the backend is spoken to in TLS
+    bint starttls_offered       # by the backend
     bint proxy_header_due       # order begins with a PROXY header, which must go out whole
     Buffer order                # bytes for the backend
     Buffer reply                # bytes from it; at most proxy_buffer

@@ -39,6 +39,7 @@ cdef extern from "openssl/ssl.h" nogil:
         SSL_VERIFY_NONE
         SSL_VERIFY_PEER
         SSL_SESS_CACHE_OFF
+        SSL_SESS_CACHE_CLIENT
         SSL_SESS_CACHE_SERVER
         SSL_SESS_CACHE_NO_AUTO_CLEAR
         SSL_SESS_CACHE_NO_INTERNAL
@@ -158,6 +159,11 @@ cdef extern from "openssl/ssl.h" nogil:
         SSL_CTX *ctx, int (*cb)(SSL *, unsigned char *, unsigned char *, EVP_CIPHER_CTX *, EVP_MAC_CTX *,
                                 int) noexcept nogil) noexcept
     long SSL_CTX_get_timeout(const SSL_CTX *ctx) noexcept
+    void SSL_SESSION_free(SSL_SESSION *session) noexcept
+    void *SSL_get_ex_data(const SSL *ssl, int index) noexcept
+    int SSL_set_ex_data(SSL *ssl, int index, void *data) noexcept
+    int SSL_set_session(SSL *ssl, SSL_SESSION *session) noexcept
+    long SSL_set_tlsext_host_name(SSL *ssl, const char *name) noexcept
     int SSL_version(const SSL *ssl) noexcept
     int i2d_SSL_SESSION(const SSL_SESSION *session, unsigned char **out) noexcept
     SSL_SESSION *d2i_SSL_SESSION(SSL_SESSION **session, const unsigned char **data, long n) noexcept
@@ -215,6 +221,10 @@ cdef extern from "openssl/x509.h" nogil:
     int X509_digest(const X509 *x, const EVP_MD *type, unsigned char *md, unsigned int *size) noexcept
     const char *X509_verify_cert_error_string(long n) noexcept
     const EVP_MD *EVP_sha1() noexcept
+    char *X509_NAME_oneline(const X509_NAME *name, char *buf, int n) noexcept
+    int X509_check_host(X509 *x, const char *name, size_t n, unsigned int flags, char **found) noexcept
+    int X509_check_ip_asc(X509 *x, const char *address, unsigned int flags) noexcept
+    void OPENSSL_free(void *p) noexcept
     void X509_free(X509 *x) noexcept
     int X509_up_ref(X509 *x) noexcept
     void X509_CRL_free(X509_CRL *crl) noexcept

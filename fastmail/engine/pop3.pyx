@@ -148,6 +148,9 @@ cdef enum Pop3Upstream:
     POP3_UP_GREETING = 0
     POP3_UP_USER
     POP3_UP_PASS
+    POP3_UP_CAPA                # is STLS offered?
+    POP3_UP_STLS
+    POP3_UP_SECURED
 
 
 cdef bint one_line(Span s) noexcept nogil:
@@ -156,10 +159,39 @@ cdef bint one_line(Span s) noexcept nogil:
                            and memchr(s.data, 0, s.size) == NULL)
 
 
+cdef UpstreamStep pop3_send(Login *l, Pop3Upstream state, const char *command,
+                            const char *action) noexcept nogil:
+    puts(&l.order, command)
+    l.upstream = state
+    l.action = action
+    return UP_NEXT
+
+
+cdef UpstreamStep pop3_capabilities(Login *l, Span line) noexcept nogil:
+    """The reply to CAPA (RFC 2449): +OK, one capability on each line, and a dot."""
+    if l.line == 0 and (line.size < 3 or memcmp(line.data, b"+OK", 3) != 0):
+        return upstream_without_tls(l)
+    if line.size != 1 or line.data[0] != 46:
+        l.starttls_offered |= l.line > 0 and line.size == 4 and strncasecmp(line.data, b"STLS", 4) == 0
+        return UP_SKIP
+    if not l.starttls_offered:
+        return upstream_without_tls(l)
+    return pop3_send(l, POP3_UP_STLS, b"STLS\r\n", b"sending STLS to upstream")
+
+
 cdef UpstreamStep pop3_upstream(Login *l, Span line) noexcept nogil:
-    if line.size < 3 or memcmp(line.data, b"+OK", 3) != 0:
+    if l.upstream == POP3_UP_CAPA:
+        return pop3_capabilities(l, line)
+    if l.upstream == POP3_UP_SECURED:
+        l.upstream = POP3_UP_GREETING
+    elif line.size < 3 or memcmp(line.data, b"+OK", 3) != 0:
         return UP_REJECTED
+    if l.upstream == POP3_UP_STLS:
+        l.upstream = POP3_UP_SECURED
+        return UP_TLS
     if l.upstream == POP3_UP_GREETING:
+        if upstream_starts_tls(l):
+            return pop3_send(l, POP3_UP_CAPA, b"CAPA\r\n", b"sending CAPA to upstream")
         if not one_line(buffer_span(&l.login)) or not one_line(buffer_span(&l.password)):
             note(l, LOG_ERR, b"login or password contains CR, LF or NUL and cannot be sent")
             return UP_ERROR

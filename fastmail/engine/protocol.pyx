@@ -21,6 +21,7 @@ cdef enum UpstreamStep:
     UP_MORE                     # wait for the backend (after sending what is in order)
     UP_NEXT                     # this reply is dealt with: look at the next
     UP_SKIP                     # this line belongs to a reply that is not complete
+    UP_TLS                      # the backend is ready for the handshake
     UP_ACCEPTED
     UP_REJECTED                 # a negative or unexpected reply
     UP_ERROR                    # we cannot go on; logged by who found it

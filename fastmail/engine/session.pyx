@@ -295,7 +295,7 @@ cdef void session_internal_error(Core *core, Session *s) noexcept nogil:
 cdef void session_finish(Core *core, Session *s) noexcept nogil:
     """Send what is in output, then close."""
     s.phase = PHASE_CLOSING
-    channel_close(core, &s.backend)
+    session_leave_backend(core, s)
     if s.auth != NULL:
         auth_drop(core, s.auth)
     session_deadline(core, s, s.server.timeout)
@@ -303,16 +303,24 @@ cdef void session_finish(Core *core, Session *s) noexcept nogil:
         session_end(core, s)
 
 
+cdef void session_leave_backend(Core *core, Session *s) noexcept nogil:
+    """Its close_notify is not waited for: nothing that it could still say has a reader."""
+    if s.backend.ssl != NULL:
+        tls_goodbye(&s.backend)
+        ERR_clear_error()
+    channel_close(core, &s.backend)
+
+
 cdef void session_end(Core *core, Session *s) noexcept nogil:
     """All that there was to say has been sent. Over TLS the end is announced, and the client's own
     announcement awaited for a while: closing with its bytes unread would cut ours off."""
+    session_leave_backend(core, s)
     if s.client.ssl == NULL or tls_goodbye(&s.client):
         session_close(core, s)
         return
     if s.phase == PHASE_RELAY:
         core.relaying -= 1
     s.phase = PHASE_GOODBYE
-    channel_close(core, &s.backend)
     flow_free(core, &s.up)
     flow_free(core, &s.down)
     session_deadline(core, s, GOODBYE)

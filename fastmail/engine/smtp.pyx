@@ -215,6 +215,9 @@ cdef enum SmtpUpstream:
     SMTP_UP_MAIL
     SMTP_UP_RCPT
     SMTP_UP_AUTH
+    SMTP_UP_OFFERS              # an EHLO of ours: is STARTTLS offered?
+    SMTP_UP_STARTTLS
+    SMTP_UP_SECURED
 
 
 cdef UpstreamStep smtp_send(Login *l, SmtpUpstream state, const char *action) noexcept nogil:
@@ -298,13 +301,37 @@ cdef bint smtp_code(Login *l, const char *code) noexcept nogil:
     return l.reply_scan >= 3 and memcmp(l.reply.data + l.reply.start, code, 3) == 0
 
 
+cdef UpstreamStep smtp_start_tls(Login *l) noexcept nogil:
+    """RFC 3207. After the handshake it begins anew with EHLO."""
+    if l.upstream == SMTP_UP_GREETING:
+        puts(&l.order, b"EHLO ")
+        put_span(&l.order, l.server.server_name)
+        return smtp_send(l, SMTP_UP_OFFERS, b"sending HELO/EHLO to upstream")
+    if l.upstream == SMTP_UP_OFFERS:
+        if not l.starttls_offered or not smtp_code(l, b"250"):
+            return upstream_without_tls(l)
+        puts(&l.order, b"STARTTLS")
+        return smtp_send(l, SMTP_UP_STARTTLS, b"sending STARTTLS to upstream")
+    l.upstream = SMTP_UP_SECURED
+    return UP_TLS if smtp_code(l, b"220") else UP_REJECTED
+
+
 cdef UpstreamStep smtp_upstream(Login *l, Span line) noexcept nogil:
+    if l.upstream == SMTP_UP_SECURED:
+        return smtp_send_hello(l)
+    if l.upstream == SMTP_UP_OFFERS and line.size == 12 and l.line > 0 \
+            and strncasecmp(line.data + 4, b"STARTTLS", 8) == 0:
+        l.starttls_offered = True
     if line.size >= 4 and line.data[3] == 45:
         return UP_SKIP
     if l.upstream == SMTP_UP_RCPT:
         return UP_ACCEPTED      # whatever it says, it is the client's to hear
+    if l.upstream == SMTP_UP_GREETING and not smtp_code(l, b"220"):
+        return UP_REJECTED
+    if upstream_starts_tls(l):
+        return smtp_start_tls(l)
     if l.upstream == SMTP_UP_GREETING:
-        return smtp_send_hello(l) if smtp_code(l, b"220") else UP_REJECTED
+        return smtp_send_hello(l)
     if l.upstream == SMTP_UP_XCLIENT:
         if not smtp_code(l, b"220") and not smtp_code(l, b"250"):
             return UP_REJECTED

@@ -120,7 +120,7 @@ cdef class TLSContext:
     cdef uint32_t pair_count
     cdef TLSStore store
 
-    def __init__(self, *, bint client=False):
+    def __init__(self):
         global nginx_section_loaded
         if not nginx_section_loaded:
             nginx_section_loaded = True
@@ -211,6 +211,11 @@ cdef class TLSContext:
         if self.verify:
             SSL_CTX_set_verify(self.ctx, SSL_VERIFY_PEER, verified_later)
             SSL_CTX_set_verify_depth(self.ctx, depth)
+
+    def verify_server(self, int depth):
+        """Towards backends: what comes of it is decided once the handshake is done."""
+        SSL_CTX_set_verify(self.ctx, SSL_VERIFY_PEER, verified_later)
+        SSL_CTX_set_verify_depth(self.ctx, depth)
 
     def client_certificate(self, path: bytes):
         cdef stack_st_X509 *found = read_certificates(path, False)

@@ -11,6 +11,39 @@ cdef void upstream_start(Login *l) noexcept nogil:
     l.upstream = 0
     l.own_reply = NULL
     l.line = l.reply_scan = 0
+    l.tls_due = l.server.proxy_ssl
+    l.upstream_tls = l.starttls_offered = False
+
+
+cdef inline bint upstream_starts_tls(const Login *l) noexcept nogil:
+    """``proxy_ssl_starttls``, and it has not been done yet."""
+    return l.server.proxy_ssl_starttls and not l.upstream_tls
+
+
+cdef UpstreamStep upstream_without_tls(Login *l) noexcept nogil:
+    """Never a fall-back to plain text: somebody in between may have taken the offer away."""
+    note(l, LOG_ERR, b"upstream does not offer STARTTLS")
+    return UP_ERROR
+
+
+cdef bint has_word(Span s, const char *word) noexcept nogil:
+    """Whether it is among the words between spaces and brackets, whatever its case."""
+    cdef size_t n = strlen(word), start = 0, i
+    for i in range(s.size + 1):
+        if i == s.size or s.data[i] == 32 or s.data[i] == 91 or s.data[i] == 93:
+            if i - start == n and strncasecmp(s.data + start, word, n) == 0:
+                return True
+            start = i + 1
+    return False
+
+
+cdef bint upstream_secured(Login *l) noexcept nogil:
+    """The handshake with the backend is done. After STARTTLS it waits for us to speak. False: we cannot."""
+    if l.server.proxy_ssl_starttls \
+            and (l.server.protocol.upstream(l, span_of(NULL, 0)) == UP_ERROR or l.order.failed):
+        puts(&l.output, l.server.protocol.internal_error)
+        return False
+    return True
 
 
 cdef uint32_t upstream_room(Login *l) noexcept nogil:
@@ -55,6 +88,16 @@ cdef UpstreamStep upstream_run(Login *l) noexcept nogil:
             l.line = l.reply_scan = 0
         elif result == UP_ACCEPTED:
             return UP_ACCEPTED
+        elif result == UP_TLS:
+            # Whatever came behind the reply came in clear, from whoever: it is not the backend's word.
+            if buffer_used(&l.reply) > l.reply_scan:
+                note(l, LOG_ERR, b"upstream sent data in clear behind its reply to STARTTLS")
+                puts(&l.output, l.server.protocol.internal_error)
+                return UP_ERROR
+            buffer_free(&l.reply)
+            l.line = l.reply_scan = 0
+            l.tls_due = True
+            return UP_TLS
         elif result == UP_REJECTED:
             upstream_rejected(l, line)
             return UP_REJECTED

@@ -70,6 +70,12 @@ def _make_server(server: ServerConfiguration, log: list[tuple[int, int]]) -> _sp
         starttls=server["starttls"],
         tls=server.tls.context if server.tls is not None else None,
         auth_http_pass_client_cert=server["auth_http_pass_client_cert"],
+        proxy_tls=server.proxy_tls,
+        proxy_ssl_starttls=server["proxy_ssl_starttls"],
+        proxy_ssl_verify=server["proxy_ssl_verify"],
+        proxy_ssl_name=_bytes(server["proxy_ssl_name"] or ""),
+        proxy_ssl_server_name=server["proxy_ssl_server_name"],
+        proxy_ssl_session_reuse=server["proxy_ssl_session_reuse"],
         proxy_bind=[((family, address), _bytes(text)) for family, address, text in server["proxy_bind"]],
     )
 

@@ -13,7 +13,7 @@ from dialogue.exchange import Line, Login, answer
 INTERNAL = "* BAD internal server error"
 LINE = 'a LOGIN "user" "pass"'
 PASS_ON = {"proxy_pass_error_message": True}
-LONG = 'error: upstream sent too long response line: '
+LONG = "error: upstream sent too long response line: "
 
 
 def with_values(name: str, user: bytes, password: bytes, *orders: bytes) -> Login:
@@ -24,7 +24,9 @@ def with_values(name: str, user: bytes, password: bytes, *orders: bytes) -> Logi
     return Login(name, says, reply="a OK in", client=b"a AUTHENTICATE PLAIN " + plain + b"\r\n")
 
 
-def refused(name: str, said: str, shown: str, *, passed: str | None = None, greeting: bool = False) -> list[Login]:
+def refused(
+    name: str, said: str, shown: str, *, passed: str | None = None, greeting: bool = False
+) -> list[Login]:
     """Both ways: our own error for the client, or the backend's reply as it is."""
     says: list[tuple[Line, Line]] = [(said, b"")]
     if not greeting:

@@ -7,7 +7,7 @@ from base64 import b64encode
 from dialogue.exchange import Login, answer
 
 INTERNAL = "-ERR internal server error"
-SENT = 'upstream sent invalid response: '
+SENT = "upstream sent invalid response: "
 CLIENT = "USER user\nPASS pass"
 HARMFUL = "error: login or password contains CR, LF or NUL and cannot be sent"
 
@@ -20,12 +20,18 @@ def pop3(name: str, says: list[tuple[str | bytes, str | bytes]], ending: str = "
 
 def harmful(name: str, user: bytes, password: bytes) -> Login:
     plain = b64encode(b"\0" + user + b"\0" + password)
-    return pop3(name, [("+OK hi", b"")], "rejected", INTERNAL, (HARMFUL,), client=b"AUTH PLAIN " + plain + b"\r\n")
+    return pop3(
+        name, [("+OK hi", b"")], "rejected", INTERNAL, (HARMFUL,), client=b"AUTH PLAIN " + plain + b"\r\n"
+    )
 
 
 BAD_GREETING: list[tuple[str | bytes, str | bytes]] = [("-ERR down", b"")]
 BAD_USER: list[tuple[str | bytes, str | bytes]] = [("+OK", "USER user"), ("-ERR who", b"")]
-BAD_PASS: list[tuple[str | bytes, str | bytes]] = [("+OK", "USER user"), ("+OK", "PASS pass"), ("-ERR [IN-USE] locked", b"")]
+BAD_PASS: list[tuple[str | bytes, str | bytes]] = [
+    ("+OK", "USER user"),
+    ("+OK", "PASS pass"),
+    ("-ERR [IN-USE] locked", b""),
+]
 
 TABLES = {
     "login": [

@@ -7,7 +7,7 @@ from base64 import b64encode
 from dialogue.exchange import Login, answer
 
 INTERNAL = "451 4.3.2 Internal server error"
-SENT = 'upstream sent invalid response: '
+SENT = "upstream sent invalid response: "
 DONE = "235 2.0.0 OK"
 AUTH = "AUTH PLAIN AHVzZXIAcGFzcw=="
 ME = "mail.example.com"
@@ -99,8 +99,15 @@ REFUSED = [
     *refused("a short line", [("22", b"")]),
     *refused("our hello", [*HELLO, ("251 me", b"")]),
     *refused("xclient", [*NO_HELLO, ("550-no\n550 xclient", b"")]),
-    *refused("the client's hello", [*NO_HELLO, ("220 x", "EHLO x"), ("501 what", b"")], client=f"EHLO x\n{AUTH}"),
-    *refused("auth", [*HELLO, ("250 me", AUTH), ("535 no", b"")], client=f"EHLO x\n{AUTH}", options=NO_XCLIENT | TOLD_ON),
+    *refused(
+        "the client's hello", [*NO_HELLO, ("220 x", "EHLO x"), ("501 what", b"")], client=f"EHLO x\n{AUTH}"
+    ),
+    *refused(
+        "auth",
+        [*HELLO, ("250 me", AUTH), ("535 no", b"")],
+        client=f"EHLO x\n{AUTH}",
+        options=NO_XCLIENT | TOLD_ON,
+    ),
     *refused("mail", [*TO_MAIL, ("451 later", b"")], client=ENVELOPE, options=NONE),
 ]
 

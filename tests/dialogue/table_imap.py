@@ -7,7 +7,10 @@ from collections.abc import Sequence
 
 from dialogue.exchange import SALT, Line, Talk, answer, request
 
-ALL = {"auth": ("external", "cram-md5", "login", "plain"), "capabilities": (b"IMAP4", b"IMAP4rev1", b"UIDPLUS")}
+ALL = {
+    "auth": ("external", "cram-md5", "login", "plain"),
+    "capabilities": (b"IMAP4", b"IMAP4rev1", b"UIDPLUS"),
+}
 DONE = "a OK completed"
 BAD = "a BAD invalid command"
 STAR = "* BAD invalid command"
@@ -22,10 +25,14 @@ def b64(data: bytes) -> str:
     return b64encode(data).decode()
 
 
-def login(name: str, *says: Line, user: bytes = b"user", password: bytes = b"pass", rest: bytes = b"") -> Talk:
+def login(
+    name: str, *says: Line, user: bytes = b"user", password: bytes = b"pass", rest: bytes = b""
+) -> Talk:
     """LOGIN in these pieces; each but the last is a literal's announcement, which is told to go on."""
     told: list[Line] = ["+ OK"] * (len(says) - 1) + [b""]
-    return Talk(name, list(zip(says, told, strict=True)), "auth", credentials=("plain", user, password), leftover=rest)
+    return Talk(
+        name, list(zip(says, told, strict=True)), "auth", credentials=("plain", user, password), leftover=rest
+    )
 
 
 def refused(name: str, said: Line, told: Line = BAD, *log: str) -> Talk:
@@ -85,7 +92,7 @@ SYNTAX = [
     refused("a carriage return without line feed after a space", b"a LOGIN u p \rx\r\n"),
     refused("a carriage return without line feed in a quoted string", b'a LOGIN "u\rx" p\r\n'),
     refused("two carriage returns", b"a NOOP\r\r\n"),
-    refused("the rest of a bad line is not looked at", b"a FOO {3}\rb \0 \"\r\n"),
+    refused("the rest of a bad line is not looked at", b'a FOO {3}\rb \0 "\r\n'),
 ]
 
 COUNTED = [
@@ -188,7 +195,9 @@ PLAIN = b64(b"authz\0user\0pass")
 
 
 def plain(name: str, response: Line, user: bytes = b"user", password: bytes = b"pass") -> Talk:
-    return Talk(name, [("a AUTHENTICATE PLAIN", "+ "), (response, b"")], "auth", credentials=("plain", user, password))
+    return Talk(
+        name, [("a AUTHENTICATE PLAIN", "+ "), (response, b"")], "auth", credentials=("plain", user, password)
+    )
 
 
 def sasl(name: str, says: list[tuple[Line, Line]], method: str = "plain", user: bytes = b"user",
@@ -198,7 +207,12 @@ def sasl(name: str, says: list[tuple[Line, Line]], method: str = "plain", user: 
 
 def failed(name: str, says: list[tuple[Line, Line]], why: str) -> Talk:
     """The last of ``says`` is bad: the exchange is over, and what follows is a command again."""
-    return Talk(name, [*says, ("z NOOP", "z OK completed")], log=[f"info: client sent invalid {why} command"], options=ALL)
+    return Talk(
+        name,
+        [*says, ("z NOOP", "z OK completed")],
+        log=[f"info: client sent invalid {why} command"],
+        options=ALL,
+    )
 
 
 LOGIN_ASKS: list[tuple[Line, Line]] = [("a AUTHENTICATE LOGIN", USERNAME)]

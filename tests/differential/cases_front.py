@@ -43,7 +43,9 @@ def refused(name: str, header: str | bytes, server: str = "imap-proxied") -> Cas
 def sent(name: str, header: str, server: str) -> Case:
     """A login, so that the backend sees what it is told."""
     talk: Talk = [(header, IMAP), ("a LOGIN user pass", IN)]
-    return Case(f"PROXY: {name}", talk, auth=[ACCEPT], backend=BACKEND_AFTER_HEADER, server=server, greeting=False)
+    return Case(
+        f"PROXY: {name}", talk, auth=[ACCEPT], backend=BACKEND_AFTER_HEADER, server=server, greeting=False
+    )
 
 
 def named(name: str, address: str, *, server: str = "smtp-named") -> Case:

@@ -39,7 +39,9 @@ class Difference:
 
 def everywhere(seen: Verdict) -> Verdict:
     """Older nginx: the text about a parameter of ``listen`` that is unknown."""
-    return replace(seen, output=re.sub(r'the invalid "(.*)" parameter in', r'invalid parameter "\1" in', seen.output))
+    return replace(
+        seen, output=re.sub(r'the invalid "(.*)" parameter in', r'invalid parameter "\1" in', seen.output)
+    )
 
 
 MODULE_MISSING = "Debian's nginx is without this module"

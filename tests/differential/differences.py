@@ -143,8 +143,17 @@ DIFFERENCES = [
     Difference(
         "older nginx: of a PROXY header that is none more than its first line is logged",
         reworded("log", r'(broken header: "[^"\r\n]*)[\r\n][^"]*" while', r'\1" while'),
-        frozenset({"PROXY: none", "PROXY: another word", "PROXY: no family", "PROXY: port too high",
-                   "PROXY: port missing", "PROXY: a name", "PROXY: a space behind it"}),
+        frozenset(
+            {
+                "PROXY: none",
+                "PROXY: another word",
+                "PROXY: no family",
+                "PROXY: port too high",
+                "PROXY: port missing",
+                "PROXY: a name",
+                "PROXY: a space behind it",
+            }
+        ),
     ),
     Difference(
         "older nginx: the upstream is logged although there is no login",

@@ -204,9 +204,7 @@ def test_pop3_deletes_at_quit_and_only_then(backends: Backends) -> None:
 
 
 @contextlib.contextmanager
-def demo(
-    *arguments: str, directory: Path, output: int = subprocess.PIPE
-) -> Iterator[subprocess.Popen[str]]:
+def demo(*arguments: str, directory: Path, output: int = subprocess.PIPE) -> Iterator[subprocess.Popen[str]]:
     """The demo as a process of its own, with ``directory`` for its temporary files."""
     with subprocess.Popen(
         [sys.executable, "-m", "fastmail", "demo", *arguments],

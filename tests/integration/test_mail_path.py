@@ -249,9 +249,10 @@ def test_wrong_password_sends_nothing(house: MailHouse, mechanism: str) -> None:
 
 
 def test_refused_recipient_is_postfix_own_word(house: MailHouse) -> None:
-    with smtplib.SMTP("127.0.0.1", house.smtp["none"], timeout=60) as client, pytest.raises(
-        smtplib.SMTPRecipientsRefused
-    ) as refused:
+    with (
+        smtplib.SMTP("127.0.0.1", house.smtp["none"], timeout=60) as client,
+        pytest.raises(smtplib.SMTPRecipientsRefused) as refused,
+    ):
         client.sendmail(SENDER, [f"nobody@{DOMAIN}"], EVERYTHING)
     ((code, text),) = refused.value.recipients.values()
     assert code == 550

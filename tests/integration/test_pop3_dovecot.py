@@ -188,8 +188,8 @@ def test_fetchmail_moves_mail(site: Site, method: str, tmp_path: Path) -> None:
     protocol = {"plain": "pop3 auth password", "apop": "apop", "cram-md5": "pop3 auth cram-md5"}[method]
     configuration = tmp_path / "fetchmailrc"
     configuration.write_text(
-        f"set invisible\npoll 127.0.0.1 protocol {protocol} port {site.port}\n  user \"{user}\" password"
-        f" \"{PASSWORD}\" sslproto '' fetchall norewrite mda \"cat >> {tmp_path}/read\"\n"
+        f'set invisible\npoll 127.0.0.1 protocol {protocol} port {site.port}\n  user "{user}" password'
+        f' "{PASSWORD}" sslproto \'\' fetchall norewrite mda "cat >> {tmp_path}/read"\n'
     )
     configuration.chmod(0o600)
     home = str(tmp_path)

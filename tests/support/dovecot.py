@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from support import ports
+from support.pki import Files
 
 PASSWORD = "s3cret pass"
 
@@ -23,7 +24,7 @@ state_dir = {directory}/state
 log_path = {directory}/log
 protocols = imap pop3
 listen = 127.0.0.1
-ssl = no
+{tls}
 disable_plaintext_auth = no
 auth_mechanisms = plain login
 default_internal_user = {internal}
@@ -57,7 +58,8 @@ service imap-login {{
     haproxy = yes
   }}
   inet_listener imaps {{
-    port = 0
+    port = {imaps}
+    ssl = yes
   }}
 }}
 service pop3-login {{
@@ -71,7 +73,8 @@ service pop3-login {{
     haproxy = yes
   }}
   inet_listener pop3s {{
-    port = 0
+    port = {pop3s}
+    ssl = yes
   }}
 }}
 service auth {{
@@ -92,10 +95,14 @@ class Dovecot:
     """Serves IMAP on ``imap`` and POP3 on ``pop3``; the users given can log in with PASSWORD.
 
     ``imap_proxied`` and ``pop3_proxied`` want a PROXY header first. ``sasl`` is the socket where Postfix can
-    check logins.
+    check logins. With a certificate ``tls``, ``imap`` and ``pop3`` offer STARTTLS, and ``imaps`` and
+    ``pop3s`` speak TLS from the first byte; with a ``client_ca`` nobody logs in without a certificate.
     """
 
-    def __init__(self, users: list[str]) -> None:
+    def __init__(self, users: list[str], *, tls: Files | None = None, client_ca: Path | None = None) -> None:
+        self._tls, self._client_ca = tls, client_ca
+        self.imaps = ports.reserve() if tls else 0
+        self.pop3s = ports.reserve() if tls else 0
         self.imap = ports.reserve()
         self.pop3 = ports.reserve()
         self.imap_proxied = ports.reserve()
@@ -148,10 +155,17 @@ class Dovecot:
             shutil.chown(self.directory / "mail", owner)
         else:
             owner = internal = login = getpass.getuser()
+        tls = "ssl = no"
+        if self._tls is not None:
+            tls = f"ssl = yes\nssl_cert = <{self._tls.certificate}\nssl_key = <{self._tls.key}\n"
+        if self._client_ca is not None:
+            tls += f"ssl_ca = <{self._client_ca}\nssl_verify_client_cert = yes\nssl_require_crl = no\n"
+            tls += "auth_ssl_require_client_cert = yes\n"
         names = {"owner": owner, "internal": internal, "login": login}
         group = grp.getgrgid(pwd.getpwnam(internal).pw_gid).gr_name
         return _CONFIGURATION.format(
-            directory=self.directory, imap=self.imap, pop3=self.pop3, group=group,
+            directory=self.directory, tls=tls, imaps=self.imaps, pop3s=self.pop3s,
+            imap=self.imap, pop3=self.pop3, group=group,
             imap_proxied=self.imap_proxied, pop3_proxied=self.pop3_proxied,
             gid=pwd.getpwnam(owner).pw_gid, **names,
         )  # fmt: skip

@@ -13,6 +13,7 @@ from typing import Self
 
 from support import ports
 from support.dovecot import Dovecot
+from support.pki import Files
 
 DOMAIN = "example.com"
 
@@ -52,7 +53,7 @@ _SERVICES = """
 {incoming}         inet  n - n - - smtpd
 {incoming_xclient} inet  n - n - - smtpd {believe}
 {incoming_proxied} inet  n - n - - smtpd -o smtpd_upstream_proxy_protocol=haproxy
-cleanup   unix n - n - 0 cleanup
+{secure}cleanup   unix n - n - 0 cleanup
 qmgr      unix n - n 300 1 qmgr
 rewrite   unix - - n - - trivial-rewrite
 bounce    unix - - n - 0 bounce
@@ -79,14 +80,18 @@ class Postfix:
     ``submission`` asks for a login, by SASL at Dovecot's ``sasl`` socket; ``incoming`` asks for none. The
     ports whose names end in ``_xclient`` believe XCLIENT from 127.0.0.1, LOGIN included;
     ``incoming_proxied`` wants a PROXY header first. Postfix refuses to run as anybody but root; without
-    root the constructor raises RuntimeError.
+    root the constructor raises RuntimeError. With a certificate ``tls`` there are ``submission_starttls``,
+    which takes a login in TLS only, and ``submissions``, TLS from the first byte.
     """
 
-    def __init__(self, dovecot: Dovecot, users: Sequence[str]) -> None:
+    def __init__(self, dovecot: Dovecot, users: Sequence[str], *, tls: Files | None = None) -> None:
+        self._tls = tls
         if os.geteuid() != 0:
             raise RuntimeError("Postfix runs as root only: run the tests that need it as root")
         self.submission = ports.reserve()
         self.submission_xclient = ports.reserve()
+        self.submission_starttls = ports.reserve()
+        self.submissions = ports.reserve()
         self.incoming = ports.reserve()
         self.incoming_xclient = ports.reserve()
         self.incoming_proxied = ports.reserve()
@@ -156,9 +161,22 @@ class Postfix:
             only_logged_in=_ONLY_LOGGED_IN, believe=_BELIEVE, submission=f"127.0.0.1:{self.submission}",
             submission_xclient=f"127.0.0.1:{self.submission_xclient}", incoming=f"127.0.0.1:{self.incoming}",
             incoming_xclient=f"127.0.0.1:{self.incoming_xclient}",
-            incoming_proxied=f"127.0.0.1:{self.incoming_proxied}",
+            incoming_proxied=f"127.0.0.1:{self.incoming_proxied}", secure=self._secure_services(),
         )  # fmt: skip
+        if self._tls is not None:
+            main += f"smtpd_tls_cert_file = {self._tls.certificate}\nsmtpd_tls_key_file = {self._tls.key}\n"
         mailboxes = "".join(f"{user}@{DOMAIN} {user}/mail/\n" for user in users)
         (self.directory / "mailboxes").write_text(mailboxes)
         (self.directory / "main.cf").write_text(main)
         (self.directory / "master.cf").write_text(services)
+
+    def _secure_services(self) -> str:
+        if self._tls is None:
+            return ""
+        auth = f"{_ONLY_LOGGED_IN} {_BELIEVE} -o smtpd_tls_auth_only=yes"
+        return (
+            f"127.0.0.1:{self.submission_starttls} inet n - n - - smtpd {auth} "
+            "-o smtpd_tls_security_level=may\n"
+            f"127.0.0.1:{self.submissions} inet n - n - - smtpd {auth} -o smtpd_tls_wrappermode=yes\n"
+            "tlsmgr unix - - n 1000? 1 tlsmgr\n"
+        )

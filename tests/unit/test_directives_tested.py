@@ -11,6 +11,7 @@ from fastmail.config.directives import TABLE
 
 TESTS = Path(__file__).parents[1]
 
+
 def _marked() -> set[str]:
     """What the marks in the tests name."""
     return {name for path in TESTS.rglob("*.py") for name in _marks(ast.parse(path.read_bytes()))}

@@ -1,0 +1,240 @@
+"""TLS towards backends, played by hand: they cut, lie and say things in clear."""
+
+import os
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from support.certificate import Certificate
+from support.engine import Peer, Rig, until
+
+from fastmail._speedups import TLSContext
+
+PROTOCOLS = ("imap", "pop3", "smtp")
+INTERNAL = {
+    "imap": b"* BAD internal server error\r\n",
+    "pop3": b"-ERR internal server error\r\n",
+    "smtp": b"451 4.3.2 Internal server error\r\n",
+}
+GREETING = {"imap": b"* OK hi\r\n", "pop3": b"+OK hi\r\n", "smtp": b"220 hi\r\n"}
+
+ASK = {"imap": b"a CAPABILITY\r\n", "pop3": b"CAPA\r\n", "smtp": b"EHLO mail.test\r\n"}
+OFFER = {
+    "imap": b"* CAPABILITY IMAP4rev1 STARTTLS\r\na OK done\r\n",
+    "pop3": b"+OK\r\nUSER\r\nSTLS\r\n.\r\n",
+    "smtp": b"250-hi\r\n250-SIZE\r\n250 STARTTLS\r\n",
+}
+NO_OFFER = {
+    "imap": b"* CAPABILITY IMAP4rev1 XSTARTTLS\r\na OK STARTTLS\r\n",
+    "pop3": b"+OK STLS\r\nSTLSX\r\n.\r\n",
+    "smtp": b"250-STARTTLS\r\n250-XSTARTTLS\r\n250 SIZE\r\n",
+}
+START = {"imap": b"a STARTTLS\r\n", "pop3": b"STLS\r\n", "smtp": b"STARTTLS\r\n"}
+GO = {"imap": b"a OK go\r\n", "pop3": b"+OK go\r\n", "smtp": b"220 go\r\n"}
+FIRST = {"imap": b'x LOGIN "user" "pass"\r\n', "pop3": b"USER user\r\n", "smtp": b"EHLO mail.test\r\n"}
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return Certificate(tmp_path_factory.mktemp("certificate"))
+
+
+@contextmanager
+def rig(certificate: Certificate, protocol: str = "imap", **options: Any) -> Iterator[Rig]:
+    context = TLSContext()
+    context.verify_server(1)
+    context.trusted_certificate(os.fsencode(certificate.path))
+    settings: dict[str, Any] = {"proxy_tls": context, "proxy_ssl_verify": True, "protocol": protocol}
+    with Rig(**(settings | options)) as made:
+        yield made
+
+
+def login(rig: Rig, protocol: str) -> tuple[Peer, Peer]:
+    """A client whose login has been accepted, and the backend that it goes to."""
+    client = rig.client()
+    if protocol == "imap":
+        client.send(b"x LOGIN user pass\r\n")
+    elif protocol == "pop3":
+        client.send(b"USER user\r\nPASS pass\r\n")
+        client.line()
+    else:
+        client.send(b"EHLO me\r\nAUTH PLAIN AHVzZXIAcGFzcw==\r\n")
+        client.until(b"250 AUTH PLAIN\r\n")
+    rig.asked().send(rig.accepting())
+    return client, rig.connected()
+
+
+def secure(peer: Peer, certificate: Certificate) -> None:
+    peer.socket = certificate.server_context().wrap_socket(peer.socket, server_side=True)
+
+
+def up_to_start(backend: Peer, protocol: str) -> None:
+    backend.send(GREETING[protocol])
+    assert backend.line() == ASK[protocol]
+    backend.send(OFFER[protocol])
+    assert backend.line() == START[protocol]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("starttls", [False, True])
+def test_login(certificate: Certificate, protocol: str, starttls: bool) -> None:
+    with rig(certificate, protocol, proxy_ssl_starttls=starttls) as made:
+        client, backend = login(made, protocol)
+        if starttls:
+            up_to_start(backend, protocol)
+            backend.send(GO[protocol])
+        secure(backend, certificate)
+        if not starttls:
+            backend.send(GREETING[protocol])
+        assert backend.line() == FIRST[protocol]
+        if protocol == "imap":
+            backend.send(b"x OK in\r\n")
+            assert client.line() == b"x OK in\r\n"
+            backend.send(b"* " + b"x" * 100_000 + b"\r\n")
+            assert len(client.line()) == 100_004
+            client.send(b"y " + b"z" * 100_000 + b"\r\n")
+            assert len(backend.line()) == 100_004
+            backend.socket.unwrap().close()  # type: ignore[attr-defined]
+            assert client.rest() == b""
+        assert made.engine.stats()["backend_handshakes"] == 1
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_an_offer_taken_away_is_no_login(certificate: Certificate, protocol: str) -> None:
+    with rig(certificate, protocol, proxy_ssl_starttls=True) as made:
+        client, backend = login(made, protocol)
+        backend.send(GREETING[protocol])
+        assert backend.line() == ASK[protocol]
+        backend.send(NO_OFFER[protocol])
+        assert backend.rest() == b""
+        assert client.rest().endswith(INTERNAL[protocol])
+        until(lambda: any("upstream does not offer STARTTLS while" in line for line in made.log()))
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_words_in_clear_behind_the_reply(certificate: Certificate, protocol: str) -> None:
+    with rig(certificate, protocol, proxy_ssl_starttls=True) as made:
+        client, backend = login(made, protocol)
+        up_to_start(backend, protocol)
+        backend.send(GO[protocol] + b"x OK injected\r\n")
+        assert backend.rest() == b""
+        assert client.rest().endswith(INTERNAL[protocol])
+        until(lambda: any("sent data in clear behind its reply to STARTTLS" in line for line in made.log()))
+
+
+@pytest.mark.parametrize(
+    ("words", "starttls"),
+    [
+        (b"* PREAUTH welcome\r\n", True),
+        (b"* PREAUTH welcome\r\n", False),
+        (b"* OK in clear\r\nx OK in\r\n", False),
+    ],
+)
+def test_greeting_in_clear(certificate: Certificate, words: bytes, starttls: bool) -> None:
+    """PREAUTH would do without STARTTLS; with TLS from the first byte, no word in clear counts."""
+    with rig(certificate, proxy_ssl_starttls=starttls) as made:
+        client, backend = login(made, "imap")
+        backend.send(words)
+        backend.shut()
+        assert b"pass" not in backend.rest()
+        assert client.rest() == INTERNAL["imap"]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [(b"other.test", 'does not match "other.test"'), (b"10.0.0.1", 'does not match "10.0.0.1"')],
+)
+def test_wrong_name(certificate: Certificate, name: bytes, words: str) -> None:
+    with rig(certificate, proxy_ssl_name=name) as made:
+        client, backend = login(made, "imap")
+        secure(backend, certificate)
+        assert client.rest() == INTERNAL["imap"]
+        until(lambda: any(words in line for line in made.log()))
+
+
+@pytest.mark.parametrize("name", [b"", b"auth.test", b"127.0.0.1"])
+@pytest.mark.directive("proxy_ssl_server_name")
+def test_server_name(certificate: Certificate, name: bytes) -> None:
+    """SNI is for names, not for addresses (RFC 6066 section 3)."""
+    with rig(certificate, proxy_ssl_name=name, proxy_ssl_server_name=True) as made:
+        _, backend = login(made, "imap")
+        names: list[str | None] = []
+        context = certificate.server_context()
+        context.sni_callback = lambda _, given, __: names.append(given)
+        backend.socket = context.wrap_socket(backend.socket, server_side=True)
+        backend.send(GREETING["imap"])
+        assert backend.line() == FIRST["imap"]
+        assert names == ["auth.test" if name == b"auth.test" else None]
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("reuse", [True, False])
+@pytest.mark.directive("proxy_ssl_session_reuse")
+def test_resumption(certificate: Certificate, version: ssl.TLSVersion, reuse: bool) -> None:
+    with rig(certificate, proxy_ssl_session_reuse=reuse) as made:
+        context = certificate.server_context()
+        context.minimum_version = context.maximum_version = version
+        for _ in range(4):
+            client, backend = login(made, "imap")
+            backend.socket = context.wrap_socket(backend.socket, server_side=True)
+            backend.send(GREETING["imap"])
+            assert backend.line() == FIRST["imap"]
+            backend.send(b"x OK in\r\n")
+            assert client.line() == b"x OK in\r\n"
+            client.close()
+            backend.rest()
+        stats = made.engine.stats()
+        assert (stats["backend_handshakes"], stats["backend_resumed"]) == (4, 3 if reuse else 0)
+
+
+def flight(certificate: Certificate) -> bytes:
+    """What a server says first, to be cut anywhere."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client_in, client_out = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = ssl.create_default_context(cafile=certificate.path).wrap_bio(
+        client_in, client_out, server_hostname="auth.test"
+    )
+    with pytest.raises(ssl.SSLWantReadError):
+        client.do_handshake()
+    incoming.write(client_out.read())
+    server = certificate.server_context().wrap_bio(incoming, outgoing, server_side=True)
+    with pytest.raises(ssl.SSLWantReadError):
+        server.do_handshake()
+    return outgoing.read()
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_handshake_cut_anywhere(certificate: Certificate, reset: bool) -> None:
+    data = flight(certificate)
+    with rig(certificate) as made:
+        for size in [0, 1, 4, 5, 6, 50, len(data) // 2, len(data) - 1]:
+            client, backend = login(made, "imap")
+            backend.read(5)
+            backend.send(data[:size])
+            backend.close(reset=reset)
+            assert client.rest() == INTERNAL["imap"]
+        made.quiet()
+
+
+def test_refused_connection(certificate: Certificate) -> None:
+    with rig(certificate) as made:
+        closed = socket.create_server(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+        closed.close()
+        client = made.client()
+        client.send(b"x LOGIN user pass\r\n")
+        made.asked().send(
+            b"HTTP/1.0 200 OK\r\nAuth-Status: OK\r\nAuth-Server: 127.0.0.1\r\nAuth-Port: %d\r\n\r\n" % port
+        )
+        assert client.rest() == INTERNAL["imap"]
+        until(lambda: any("recv() failed (111: Connection refused)" in line for line in made.log()))
+
+
+def test_proxy_header_comes_first_and_in_clear(certificate: Certificate) -> None:
+    with rig(certificate, proxy_protocol=1) as made:
+        _, backend = login(made, "imap")
+        assert backend.line().startswith(b"PROXY TCP4 127.0.0.1 127.0.0.1 ")
+        assert backend.read(2) == b"\x16\x03"  # a handshake record
