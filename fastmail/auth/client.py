@@ -32,31 +32,24 @@ class Engine(Protocol):
     def auth_failed(self, handle: int, reason: int, message: bytes = b"") -> None: ...
 
 
-def trust(cafile: str | None = None) -> ssl.SSLContext:
-    """TLS that verifies the auth server against ``cafile``, or the system's trust store.
-
-    OpenSSL's SSL_CERT_FILE and SSL_CERT_DIR apply. Raises OSError if ``cafile`` cannot be used.
-    """
-    return ssl.create_default_context(cafile=cafile)
-
-
 class AuthClient:
     """The exchanges of one worker with one auth server.
 
     ``timeout`` is auth_http_timeout in milliseconds: for connecting and sending, and again for the answer's
     header. ``keepalive`` is auth_http_keepalive: with 0, each request is HTTP/1.0 on its own connection.
-    Make it before privileges are dropped (it takes ``tls``), use it on the worker's loop.
+    ``tls_name`` is the name to check and to send, if not the URL's host. Use it on the worker's loop.
     """
 
     def __init__(
         self, engine: Engine, auth_http: AuthHttp, *,
-        timeout: int, keepalive: int, tls: ssl.SSLContext | None = None,
+        timeout: int, keepalive: int, tls: ssl.SSLContext | None = None, tls_name: str | None = None,
     ) -> None:  # fmt: skip
         self._engine = engine
         self._auth_http = auth_http
         self._timeout = timeout / 1000
         self._keepalive = keepalive
         self._tls = tls
+        self._tls_name = tls_name or None
         self._session: aiohttp.ClientSession | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         scheme = "https" if auth_http.scheme == "https" else "http"
@@ -107,7 +100,9 @@ class AuthClient:
             raise NotCarried("URI is not a plain path")
         exchange.fields = request.fields
         async with exchange.deadline:
-            return await self._open().get(url, headers=request.fields, allow_redirects=False)
+            return await self._open().get(
+                url, headers=request.fields, allow_redirects=False, server_hostname=self._tls_name
+            )
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:

@@ -1,6 +1,7 @@
 """A configuration that has been read and checked."""
 
 import os
+import ssl
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -28,6 +29,7 @@ class ServerConfiguration(Mapping[str, Any]):
         self.location = server.place
         self.tls: ServerTLS | None = server.tls
         self.proxy_tls: TLSContext | None = server.proxy_tls
+        self.auth_tls: ssl.SSLContext | None = server.auth_tls
 
     @property
     def protocol(self) -> str:

@@ -177,6 +177,15 @@ AUTH_HTTP = (
     Directive("auth_http_keepalive", _MAIL, _1, NUMBER, 0, _VALUE,
               "Idle connections kept to the server, with HTTP/1.1; 0: HTTP/1.0 and a connection for each "
               "request, as nginx does. An addition of fastmail."),
+    Directive("auth_http_ssl_verify", _MAIL, _1, FLAG, True, _VALUE,
+              "Check the certificate of an `https://` server. An addition of fastmail, as the next four."),
+    Directive("auth_http_ssl_trusted_certificate", _MAIL, _1, STRING, None, _VALUE,
+              "File of CAs for it; without, the system's."),
+    Directive("auth_http_ssl_certificate", _MAIL, _1, STRING, None, _VALUE,
+              "File with our certificate, if it asks for one."),
+    Directive("auth_http_ssl_certificate_key", _MAIL, _1, STRING, None, _VALUE, "Its key, not encrypted."),
+    Directive("auth_http_ssl_name", _MAIL, _1, STRING, None, _VALUE,
+              "The name that its certificate must have, and that is sent (SNI); without, the URL's host."),
     Directive("auth_http_transport", _MAIL, _1, enum("engine", "aiohttp"), "engine", _VALUE,
               "Who carries `http://` requests; `https://` is always aiohttp's. An addition of fastmail."),
 )

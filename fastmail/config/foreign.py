@@ -83,10 +83,10 @@ _GROUPS |= {
     "fastcgi_": f"{_UPSTREAM} bind catch_stderr index keep_conn param send_lowat split_path_info",
     "scgi_": f"{_UPSTREAM} bind param",
     "uwsgi_": f"{_UPSTREAM} bind {_UPSTREAM_SSL} modifier1 modifier2 param string",
-    "proxy_": f"""{_UPSTREAM} {_UPSTREAM_SSL} allow_upstream cache_convert_head cookie_domain cookie_flags
+    "proxy_": f"""{_UPSTREAM} allow_upstream cache_convert_head cookie_domain cookie_flags
         cookie_path download_rate half_close headers_hash_bucket_size headers_hash_max_size http_version
         method protocol_timeout redirect requests responses send_lowat session_drop set_body set_header
-        ssl ssl_alpn upload_rate""",
+        ssl_alpn ssl_certificate_cache upload_rate""",
 }
 
 

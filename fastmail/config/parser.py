@@ -8,7 +8,7 @@ import glob
 import os
 from typing import Any
 
-from . import proxy_tls, tls
+from . import auth_tls, proxy_tls, tls
 from .directive import Directive, Merge
 from .directives import BLOCK, TABLE
 from .errors import ConfigError, failed
@@ -157,3 +157,4 @@ def _check_mail(mail: Scope, environment: Environment, end: str) -> None:
     for server in servers:
         if "auth_http" not in server.values and "auth_http" not in mail.values:
             raise ConfigError(f'no "auth_http" is defined for server in {server.place}')
+        server.auth_tls = auth_tls.load(server, inherited(server, environment), environment)

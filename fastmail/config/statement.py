@@ -54,6 +54,7 @@ class Scope:
     addresses: set[Any] = field(default_factory=set)  # listened on in this mail block
     tls: Any = None  # ServerTLS of a server that speaks TLS
     proxy_tls: Any = None  # TLSContext of a server whose backends do
+    auth_tls: Any = None  # ssl.SSLContext of a server whose auth server does
 
 
 @dataclass

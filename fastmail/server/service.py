@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 
 from fastmail._speedups import EVENT_AUTH, EVENT_NAME, EVENT_NOT_ACCEPTING
-from fastmail.auth.client import AuthClient, trust
+from fastmail.auth.client import AuthClient
 from fastmail.config import ServerConfiguration
 from fastmail.resolver import ClientNames, Resolver
 from fastmail.server.cycle import Cycle
@@ -124,7 +124,7 @@ class Service:
         self._names.find(handle, address, resolver, server["resolver_timeout"] / 1000)
 
     def _auth_clients(self) -> dict[int, AuthClient]:
-        """By server number. Made while privileges last: certificates may be readable for root only."""
+        """By server number."""
         clients = {}
         for index, server in enumerate(self.cycle.configuration.servers):
             if carried_by_aiohttp(server):
@@ -133,6 +133,7 @@ class Service:
                     server.auth_http,
                     timeout=server["auth_http_timeout"],
                     keepalive=server["auth_http_keepalive"],
-                    tls=trust() if server.auth_http.scheme == "https" else None,
+                    tls=server.auth_tls,
+                    tls_name=server["auth_http_ssl_name"],
                 )
         return clients

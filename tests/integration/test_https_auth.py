@@ -1,12 +1,14 @@
 """``auth_http https://`` in real workers, with ``user nobody``."""
 
 import http.server
+import ssl
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support.certificate import Certificate
+from support.pki import PKI
 from support.ports import HOST, reserve
 from support.processes import USER, Echo, Session, Site
 
@@ -73,3 +75,117 @@ def test_certificate_for_another_name(site: Site, https_port: int, tmp_path: Pat
         "certificate is not valid for 'localhost' while in http auth state, "
     )
     assert imports(site) == []
+
+
+# --- auth_http_ssl_* -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> PKI:
+    return PKI(tmp_path_factory.mktemp("pki"))
+
+
+@pytest.fixture
+def strict_port(backend: Echo, pki: PKI) -> Iterator[int]:
+    """An auth server that wants a certificate of its clients, and has one for mail.test and 127.0.0.1."""
+    server = http.server.ThreadingHTTPServer((HOST, 0), Handler)
+    server.backend_port = backend.port  # type: ignore[attr-defined]
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=pki.ca.path)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_cert_chain(pki.server.certificate, pki.server.key)
+    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield int(server.server_address[1])
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def settings(site: Site, pki: PKI, https_port: int, host: str, more: str) -> int:
+    """Configure a proxy that shows its certificate; its port."""
+    port = reserve()
+    own = pki.client
+    site.configure(
+        f"auth_http https://{host}:{https_port}/a; auth_http_ssl_certificate {own.certificate}; "
+        f"auth_http_ssl_certificate_key {own.key}; {more}\n"
+        f"server {{ listen 127.0.0.1:{port}; protocol imap; }}",
+        main=USER,
+    )
+    return port
+
+
+@pytest.mark.directive(
+    "auth_http_ssl_trusted_certificate",
+    "auth_http_ssl_certificate",
+    "auth_http_ssl_certificate_key",
+    "auth_http_ssl_name",
+    "auth_http_ssl_verify",
+)
+@pytest.mark.parametrize(
+    ("host", "more", "good"),
+    [
+        (HOST, "auth_http_ssl_trusted_certificate {ca};", True),
+        (HOST, "", False),
+        (HOST, "auth_http_ssl_verify off;", True),
+        (HOST, "auth_http_ssl_trusted_certificate {other};", False),
+        (HOST, "auth_http_ssl_trusted_certificate {ca}; auth_http_ssl_name mail.test;", True),
+        (HOST, "auth_http_ssl_trusted_certificate {ca}; auth_http_ssl_name other.test;", False),
+    ],
+)
+def test_whom_we_trust(site: Site, pki: PKI, strict_port: int, host: str, more: str, good: bool) -> None:
+    more = more.format(ca=pki.ca.path, other=pki.other_ca.path)
+    port = settings(site, pki, strict_port, host, more)
+    site.start()
+    if good:
+        with Session(port) as session:
+            session.exchange()
+    else:
+        with pytest.raises(AssertionError, match="BAD internal server error"):
+            Session(port)
+        assert "sent a bad certificate: " in site.wait_log("auth http server")
+
+
+@pytest.mark.parametrize(
+    ("directives", "message"),
+    [
+        (
+            "auth_http_ssl_trusted_certificate none.pem;",
+            'cannot load trusted certificates "DIR/none.pem": (2: No such file or directory) in DIR/',
+        ),
+        (
+            "auth_http_ssl_certificate {key}; auth_http_ssl_certificate_key {key};",
+            'cannot load certificate "{key}": ',
+        ),
+        (
+            "auth_http_ssl_certificate {certificate};",
+            'no "auth_http_ssl_certificate_key" is defined for certificate "{certificate}"',
+        ),
+        (
+            "auth_http_ssl_certificate {locked}; auth_http_ssl_certificate_key {lock};",
+            'cannot load certificate "{locked}": its key is encrypted, and there is no password file for it',
+        ),
+    ],
+)
+def test_files_that_are_not_good(site: Site, pki: PKI, directives: str, message: str) -> None:
+    encrypted = pki.ca.issue("client.test", password=b"secret", file="locked")
+    names = {
+        "certificate": pki.client.certificate, "key": pki.client.key,
+        "locked": encrypted.certificate, "lock": encrypted.key,
+    }  # fmt: skip
+    site.configure(
+        f"{directives.format(**names)}\nauth_http https://127.0.0.1/; "
+        f"server {{ listen {reserve()}; protocol imap; }}"
+    )
+    result = site.run("-t")
+    assert result.returncode == 1
+    assert message.format(**names).replace("DIR", str(site.directory)) in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_files_are_not_read_without_https(site: Site) -> None:
+    site.configure(
+        f"auth_http_ssl_trusted_certificate none.pem; auth_http 127.0.0.1; server {{ listen {reserve()}; "
+        "protocol imap; }"
+    )
+    assert site.run("-t").returncode == 0

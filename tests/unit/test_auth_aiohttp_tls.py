@@ -10,7 +10,8 @@ from support.aiohttp_auth import OK, TIMEOUT, Engine, Server, answering, ask, at
 from support.certificate import Certificate
 
 from fastmail._speedups import AUTH_CLOSED
-from fastmail.auth.client import AuthClient, trust
+from fastmail.auth.client import AuthClient
+from fastmail.config.auth_tls import trust
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,10 @@ MAIL = """server_name timeout max_errors resolver resolver_timeout error_log aut
     ssl_ecdh_curve ssl_protocols ssl_ciphers ssl_prefer_server_ciphers ssl_session_cache ssl_session_tickets
     ssl_session_ticket_key ssl_session_timeout ssl_verify_client ssl_verify_depth ssl_client_certificate
     ssl_trusted_certificate ssl_crl ssl_conf_command include"""
-OURS = """auth_http_keepalive auth_http_transport max_commands proxy_bind proxy_ssl proxy_ssl_starttls
+OURS = """auth_http_keepalive auth_http_transport auth_http_ssl_verify
+    auth_http_ssl_trusted_certificate auth_http_ssl_certificate auth_http_ssl_certificate_key
+    auth_http_ssl_name
+    max_commands proxy_bind proxy_ssl proxy_ssl_starttls
     proxy_ssl_verify proxy_ssl_verify_depth proxy_ssl_name proxy_ssl_server_name proxy_ssl_trusted_certificate
     proxy_ssl_crl proxy_ssl_certificate proxy_ssl_certificate_key proxy_ssl_password_file proxy_ssl_protocols
     proxy_ssl_ciphers proxy_ssl_conf_command proxy_ssl_session_reuse"""

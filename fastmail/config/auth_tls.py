@@ -1,0 +1,66 @@
+"""TLS towards the auth server (``auth_http https://``, ``auth_http_ssl_*``), made while the configuration is
+read: workers may not be able to read the files."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from fastmail.logs import describe
+
+from .errors import ConfigError, located
+from .tls import place_of
+
+if TYPE_CHECKING:
+    from .statement import Environment, Scope
+
+
+def trust(cafile: str | None = None) -> ssl.SSLContext:
+    """TLS that verifies the auth server against ``cafile``, or the system's trust store.
+
+    OpenSSL's SSL_CERT_FILE and SSL_CERT_DIR apply. Raises OSError if ``cafile`` cannot be used.
+    """
+    return ssl.create_default_context(cafile=cafile)
+
+
+def load(server: Scope, values: Mapping[str, Any], environment: Environment) -> ssl.SSLContext | None:
+    """None unless the server's ``auth_http`` is ``https://``. Raises ConfigError."""
+    if values["auth_http"].scheme != "https":
+        return None
+    trusted, certificate, key = (
+        values[f"auth_http_ssl_{name}"] for name in ("trusted_certificate", "certificate", "certificate_key")
+    )
+
+    def attempt(what: str, name: str, call: Callable[[str], Any]) -> Any:
+        path = environment.conf_path(name)
+        try:
+            return call(path)
+        except (OSError, ValueError) as error:
+            text = f'cannot load {what} "{path}": {_reason(error)}'
+            raise ConfigError(located(text, place_of(f"auth_http_ssl_{_DIRECTIVE[what]}", server))) from None
+
+    context: ssl.SSLContext = attempt("trusted certificates", trusted, trust) if trusted else trust()
+    if certificate:
+        if not key:
+            text = f'no "auth_http_ssl_certificate_key" is defined for certificate "{certificate}"'
+            raise ConfigError(text)
+        own = environment.conf_path(key)
+        attempt("certificate", certificate, lambda path: context.load_cert_chain(path, own, _nobody_to_ask))
+    if not values["auth_http_ssl_verify"]:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+_DIRECTIVE = {"trusted certificates": "trusted_certificate", "certificate": "certificate"}
+
+
+def _nobody_to_ask() -> str:
+    raise ValueError("its key is encrypted, and there is no password file for it")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ssl.SSLError):
+        return f"{error.reason or error}".replace("_", " ").lower()
+    return describe(error) if isinstance(error, OSError) else str(error)
