@@ -25,7 +25,7 @@ class Loadgen:
 
     def __init__(
         self, binary: Path, scenario: str, proxy_port: int, protocol: str,
-        backends: Mapping[str, int], auth_port: int | None, **options: float | bool,
+        backends: Mapping[str, int], auth_port: int | None, **options: float | bool | str,
     ) -> None:  # fmt: skip
         self.scenario = scenario
         command = [str(binary), scenario, "--sync", "--proxy", str(proxy_port), "--protocol", protocol]

@@ -21,6 +21,7 @@ NGINX = Path("/usr/sbin/nginx")
 
 # Debian packages by the file that shows they are there.
 PACKAGES = {
+    "/usr/include/openssl/ssl.h": "libssl-dev",
     str(NGINX): "nginx-light",
     "/usr/lib/nginx/modules/ngx_mail_module.so": "libnginx-mod-mail",
     "/usr/bin/strace": "strace",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from . import machine
 from .measure import MeasurementError
-from .proxies import Proxy, Stage, Variant, fastmail_variant, nginx_variant
+from .proxies import Proxy, Stage, Variant, fastmail_variant, make_certificates, nginx_variant
 from .results import Results
 from .scenarios import KEYS, Bench, Scenario, Slice, scenarios
 
@@ -106,6 +106,7 @@ def _measure(options: argparse.Namespace, variants: list[Variant], nginx: machin
     ports = machine.Ports()
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fastmail-perf-")))
+        make_certificates(directory)
         user = options.user or ("nobody nogroup" if os.geteuid() == 0 else None)
         stage = Stage(
             directory, ports, {name: ports.take() for name in protocols}, ports.take(),

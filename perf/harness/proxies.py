@@ -39,6 +39,29 @@ _SERVER = """\
     }}
 """
 
+_TLS_SERVER = """\
+    server {{
+        listen 127.0.0.1:{port} ssl;
+        protocol {protocol};
+        ssl_protocols TLSv1.2 TLSv1.3;
+        ssl_certificate {directory}/{kind}.crt;
+        ssl_certificate_key {directory}/{kind}.key;
+    }}
+"""
+
+CERTIFICATES = {"ecdsa": ("ec", "ec_paramgen_curve:P-256"), "rsa": ("rsa", "rsa_keygen_bits:2048")}
+
+
+def make_certificates(directory: Path) -> None:
+    """A self-signed one of each kind."""
+    for kind, (algorithm, option) in CERTIFICATES.items():
+        subprocess.run(
+            ["openssl", "req", "-x509", "-nodes", "-newkey", algorithm, "-pkeyopt", option, "-days", "2",
+             "-keyout", directory / f"{kind}.key", "-out", directory / f"{kind}.crt", "-subj", "/CN=mail"],
+            check=True, capture_output=True,
+        )  # fmt: skip
+
+
 _AUTH = """\
 http {{
     access_log off;
@@ -195,6 +218,12 @@ class Stage:
     def start(self, variant: Variant) -> "Proxy":
         ports = {protocol: self.ports.take() for protocol in self.backends}
         servers = "".join(_SERVER.format(port=port, protocol=name) for name, port in ports.items())
+        first = next(iter(ports))
+        for kind in CERTIFICATES:
+            ports[kind] = self.ports.take()
+            servers += _TLS_SERVER.format(
+                port=ports[kind], protocol=first, kind=kind, directory=self.directory
+            )
         extra = "".join(f"    {line}\n" for line in variant.extra)
         text = self._main("proxy", variant.module)
         text += _MAIL.format(auth=self.auth_port, extra=extra, servers=servers)
@@ -219,7 +248,7 @@ class Stage:
 
 @dataclass
 class Proxy:
-    """A running variant and where it listens."""
+    """A running variant and where it listens: by protocol, and by CERTIFICATES the first one over TLS."""
 
     variant: Variant
     ports: dict[str, int]

@@ -8,7 +8,7 @@ from typing import Any
 from .loadgen import Loadgen
 from .machine import LOADGEN
 from .measure import MeasurementError, Processor, core_busy, counted_system_calls, private_dirty
-from .proxies import Proxy, Stage, Variant
+from .proxies import CERTIFICATES, Proxy, Stage, Variant
 
 WARM_UP = 50  # logins before the first measurement: proof that it works, and first-use costs paid
 IDLE_SETTLES = 1.0  # seconds between the last login and the look at the memory
@@ -16,6 +16,8 @@ STRACE_LOGINS = 500
 
 # The project's expectation of each figure, times nginx.
 LOGIN, GIGABYTE, MEMORY, EXCHANGE = 0.65, 0.35, 0.10, 1.1
+TLS_LOGIN = {("ecdsa", "1.3", False): 0.85, ("ecdsa", "1.3", True): 0.80, ("ecdsa", "1.2", True): 0.65}
+TLS_GIGABYTE, TLS_MEMORY = 0.5, 0.65
 
 
 @dataclass(frozen=True)
@@ -79,19 +81,22 @@ class Bench:
     idle_sessions: int
     own_auth: bool  # the load generator is the auth server
 
-    def load(self, proxy: Proxy, scenario: str, protocol: str, **options: float | bool) -> Loadgen:
+    def load(
+        self, proxy: Proxy, scenario: str, protocol: str, *, door: str | None = None, **options: float | bool
+    ) -> Loadgen:
+        """``door`` names the port of the proxy, if it is not the protocol's."""
         options.setdefault("seconds", self.seconds)
         options.setdefault("concurrency", self.concurrency)
         auth = self.stage.auth_port if self.own_auth else None
         return Loadgen(
-            LOADGEN, scenario, proxy.ports[protocol], protocol, self.stage.backends, auth, **options
+            LOADGEN, scenario, proxy.ports[door or protocol], protocol, self.stage.backends, auth, **options
         )  # fmt: skip
 
     def start(self, variant: Variant) -> Proxy:
         """A proxy that has proven with a few logins of each protocol that it works."""
         proxy = self.stage.start(variant)
         try:
-            for protocol in proxy.ports:
+            for protocol in self.stage.backends:
                 with self.load(proxy, "logins", protocol, count=WARM_UP, seconds=10) as load:
                     load.run()
         except MeasurementError as error:
@@ -168,12 +173,14 @@ class Idle(Scenario):
         super().__init__(
             protocol, Figure(f"memory per idle {protocol.upper()} session", "bytes", 1.0, MEMORY)
         )
+        self._tls: dict[str, str] = {}
+        self._door: str | None = None
 
     def slice(self, bench: Bench, proxy: Proxy) -> Slice:
         fresh = bench.start(proxy.variant)
-        bounds = {"sessions": bench.idle_sessions, "seconds": 30}
+        bounds: dict[str, Any] = {"sessions": bench.idle_sessions, "seconds": 30, **self._tls}
         try:
-            with bench.load(fresh, "idle", self.protocol, **bounds) as load:
+            with bench.load(fresh, "idle", self.protocol, door=self._door, **bounds) as load:
                 before = private_dirty(fresh.worker)
                 load.run()
                 time.sleep(IDLE_SETTLES)
@@ -220,6 +227,65 @@ class Exchange(Scenario):
         return replace(part, values=self._values(part.cost, result["latency_us"]["p99"]))
 
 
+class TLSLogins(Scenario):
+    """Logins over TLS, with full handshakes, or with resumed ones (by tickets)."""
+
+    key = "tls-logins"
+
+    def __init__(self, protocol: str, kind: str, version: str, resume: bool) -> None:
+        self._kind, self._version, self._resume = kind, version, resume
+        how = "resumed" if resume else "full"
+        super().__init__(
+            protocol,
+            Figure(
+                f"processor time per {protocol.upper()} login, TLS {version}, {kind.upper()}, {how}",
+                "µs", 1e6, TLS_LOGIN.get((kind, version, resume)),
+            ),
+        )  # fmt: skip
+
+    def slice(self, bench: Bench, proxy: Proxy) -> Slice:
+        tls: dict[str, Any] = {"tls": self._version, "resume": self._resume}
+        with bench.load(proxy, "logins", self.protocol, door=self._kind, **tls) as load:
+            result, part = _under_load(bench, proxy, load, "logins")
+        others = result["tls_full"] if self._resume else result["tls_resumed"]
+        if others > (bench.concurrency if self._resume else 0):  # each client's first handshake is full
+            raise MeasurementError(f"{proxy.name}: {others} handshakes were not what was to be measured")
+        return replace(part, values=self._values(part.cost))
+
+
+class TLSBulk(Scenario):
+    """Four sessions that fetch messages of 16 MB over TLS."""
+
+    key = "tls-bulk"
+    asks_auth = False
+
+    def __init__(self, protocol: str, version: str) -> None:
+        super().__init__(
+            protocol, Figure(f"processor time per GB to the client, TLS {version}", "ms", 1e3, TLS_GIGABYTE)
+        )
+        self._version = version
+
+    def slice(self, bench: Bench, proxy: Proxy) -> Slice:
+        tls: dict[str, Any] = {"tls": self._version}
+        with bench.load(proxy, "bulk", self.protocol, door="ecdsa", sessions=4, **tls) as load:
+            _, part = _under_load(bench, proxy, load, "bytes")
+        return replace(part, values=self._values(part.cost * 1e9))
+
+
+class TLSIdle(Idle):
+    """The same over TLS."""
+
+    key = "tls-idle"
+
+    def __init__(self, protocol: str, version: str) -> None:
+        Scenario.__init__(
+            self, protocol,
+            Figure(f"memory per idle {protocol.upper()} session, TLS {version}", "bytes", 1.0, TLS_MEMORY),
+        )  # fmt: skip
+        self._tls = {"tls": version}
+        self._door = "ecdsa"
+
+
 def scenarios(protocols: list[str], chosen: list[str]) -> list[Scenario]:
     """In the order of the report. The relay does not depend on the protocol: the first one carries it."""
     everything: list[Scenario] = []
@@ -227,7 +293,12 @@ def scenarios(protocols: list[str], chosen: list[str]) -> list[Scenario]:
         everything += [Logins(protocol), SystemCallsOfLogins(protocol), Idle(protocol)]
     first = protocols[0]
     everything += [Bulk(first, False), Bulk(first, True), Exchange(first)]
+    for kind in CERTIFICATES:
+        for version in ("1.3", "1.2"):
+            everything += [TLSLogins(first, kind, version, resume) for resume in (False, True)]
+    for version in ("1.3", "1.2"):
+        everything += [TLSBulk(first, version), TLSIdle(first, version)]
     return [scenario for scenario in everything if scenario.key in chosen]
 
 
-KEYS = ("logins", "syscalls", "idle", "bulk", "exchange")
+KEYS = ("logins", "syscalls", "idle", "bulk", "exchange", "tls-logins", "tls-bulk", "tls-idle")

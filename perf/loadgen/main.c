@@ -17,6 +17,7 @@
 #include "options.h"
 #include "scenario.h"
 #include "session.h"
+#include "tls.h"
 
 /* Sessions here hold two descriptors each: as many as the system lets us have. */
 static void raise_descriptor_limit(void)
@@ -76,6 +77,8 @@ static void print_result(const struct options *options)
            (unsigned long long)counts.logins, (unsigned long long)counts.exchanges,
            (unsigned long long)counts.transfers, (unsigned long long)counts.bytes,
            (unsigned long long)session_failures.count);
+    printf(", \"tls_full\": %llu, \"tls_resumed\": %llu", (unsigned long long)tls_counts.full,
+           (unsigned long long)tls_counts.resumed);
     printf(", \"backend_connections\": %llu, \"backend_errors\": %llu",
            (unsigned long long)backend_counts.connections, (unsigned long long)backend_counts.errors);
     if (latencies->count)
@@ -99,6 +102,8 @@ int main(int count, char **arguments)
     if (!scenario)
         die("no scenario \"%s\": logins, idle, bulk, exchange, serve", options.scenario);
     raise_descriptor_limit();
+    if (options.tls)
+        tls_open(options.tls, options.resume);
     loop_open();
     for (enum protocol protocol = IMAP; protocol < PROTOCOLS; protocol++)
         if (options.backends[protocol])

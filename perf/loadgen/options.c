@@ -7,7 +7,7 @@
 
 #include "loop.h"
 
-enum { PROTOCOL = 256, PROXY, BACKEND, AUTH, CONCURRENCY, SESSIONS, COUNT, BYTES, TOTAL, SECONDS, GRACE, UPLOAD, SYNC, HELP };
+enum { PROTOCOL = 256, PROXY, BACKEND, AUTH, CONCURRENCY, SESSIONS, COUNT, BYTES, TOTAL, SECONDS, GRACE, UPLOAD, SYNC, TLS, RESUME, HELP };
 
 static const struct option names[] = {
     {"protocol", required_argument, NULL, PROTOCOL}, {"proxy", required_argument, NULL, PROXY},
@@ -17,6 +17,7 @@ static const struct option names[] = {
     {"bytes", required_argument, NULL, BYTES},       {"total", required_argument, NULL, TOTAL},
     {"seconds", required_argument, NULL, SECONDS},   {"grace", required_argument, NULL, GRACE},
     {"upload", no_argument, NULL, UPLOAD},           {"sync", no_argument, NULL, SYNC},
+    {"tls", required_argument, NULL, TLS},           {"resume", no_argument, NULL, RESUME},
     {"help", no_argument, NULL, HELP},               {0}};
 
 static const char usage[] =
@@ -38,6 +39,8 @@ static const char usage[] =
     "  --total N                   end after N bytes (no limit)\n"
     "  --seconds S                 end the measured part after S seconds (2)\n"
     "  --grace S                   then wait S seconds for what is under way (10)\n"
+    "  --tls 1.2|1.3               clients speak TLS from the first byte\n"
+    "  --resume                    a client that comes again resumes its TLS session\n"
     "  --sync                      print \"ready\" and wait for a line on stdin before the measured part,\n"
     "                              and for another one before the sessions are ended\n";
 
@@ -96,6 +99,8 @@ static void take(struct options *options, int name, char *value)
     case GRACE: options->grace = number_of(value); break;
     case UPLOAD: options->upload = true; break;
     case SYNC: options->sync = true; break;
+    case TLS: options->tls = value; break;
+    case RESUME: options->resume = true; break;
     case HELP: fputs(usage, stdout); exit(0);
     default: exit(2); /* getopt has said why */
     }

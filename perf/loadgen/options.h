@@ -23,6 +23,8 @@ struct options {
     double grace;                 /* for what is then under way, and for setting up */
     bool upload;
     bool sync;
+    const char *tls;              /* version; NULL: in clear */
+    bool resume;
 };
 
 /* Exits with status 2 and words on stderr when it is wrong. */

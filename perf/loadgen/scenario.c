@@ -5,6 +5,7 @@
 
 #include "loop.h"
 #include "session.h"
+#include "tls.h"
 
 enum { FAILURES_ENOUGH = 20, TURN_MS = 50 };
 
@@ -224,6 +225,7 @@ void scenario_run(const struct scenario *scenario)
     int64_t began = now_ns();
 
     memset(&counts, 0, sizeof counts);
+    memset(&tls_counts, 0, sizeof tls_counts);
     busy = 0;
     deadline = seconds_from_now(options->seconds);
     scenario->run();

@@ -29,14 +29,21 @@ void session_fail(struct session *session, const char *words)
                  dialects[session->protocol].name, stage_name(session), session->step, words,
                  length ? ": " : "", length, session->reply);
     }
+    tls_end(session);
     loop_close(&session->peer);
     session->stage = CLOSED;
     session->story->closed(session, true);
 }
 
+static ssize_t put(struct session *session, const void *data, size_t length)
+{
+    return session->ssl ? tls_write(session->ssl, data, length)
+                        : send(session->peer.fd, data, length, MSG_NOSIGNAL);
+}
+
 static void send_text(struct session *session, const char *text, size_t length)
 {
-    if (send(session->peer.fd, text, length, MSG_NOSIGNAL) != (ssize_t)length)
+    if (put(session, text, length) != (ssize_t)length)
         session_fail(session, strerror(errno));
 }
 
@@ -91,7 +98,7 @@ void session_upload(struct session *session, uint64_t bytes)
 static void push(struct session *session)
 {
     size_t wanted = session->left < CHUNK ? (size_t)session->left : CHUNK;
-    ssize_t sent = send(session->peer.fd, upload, wanted, MSG_NOSIGNAL);
+    ssize_t sent = put(session, upload, wanted);
 
     if (sent < 0) {
         if (errno != EAGAIN)
@@ -109,8 +116,11 @@ static void push(struct session *session)
 /* MSG_TRUNC drops what has arrived without copying it: the kernel's side of tcp(7). */
 static void take(struct session *session)
 {
-    size_t wanted = session->left < CHUNK * 4 ? (size_t)session->left : CHUNK * 4;
-    ssize_t taken = recv(session->peer.fd, NULL, wanted, MSG_TRUNC);
+    static char decrypted[CHUNK];
+    size_t most = session->ssl ? CHUNK : CHUNK * 4;
+    size_t wanted = session->left < most ? (size_t)session->left : most;
+    ssize_t taken = session->ssl ? tls_read(session->ssl, decrypted, wanted)
+                                 : recv(session->peer.fd, NULL, wanted, MSG_TRUNC);
 
     if (taken <= 0) {
         if (!taken || errno != EAGAIN)
@@ -155,12 +165,15 @@ static void reply_complete(struct session *session)
 
 static void read_reply(struct session *session)
 {
-    ssize_t got = recv(session->peer.fd, session->reply + session->length, REPLY_LIMIT - session->length, 0);
+    char *end = session->reply + session->length;
+    size_t room = REPLY_LIMIT - session->length;
+    ssize_t got = session->ssl ? tls_read(session->ssl, end, room) : recv(session->peer.fd, end, room, 0);
 
     if (got <= 0) {
         if (got < 0 && errno == EAGAIN)
             return;
         if (!got && session->stage == LEAVING) {
+            tls_end(session);
             loop_close(&session->peer);
             session->stage = CLOSED;
             session->story->closed(session, false);
@@ -191,12 +204,27 @@ static void session_ready(struct peer *peer, uint32_t events)
 {
     struct session *session = (struct session *)peer;
 
-    if (session->stage == TAKING)
-        take(session);
-    else if (session->stage == SENDING && events & EPOLLOUT && !(events & EPOLLIN))
-        push(session);
-    else
-        read_reply(session);
+    if (session->shaking) {
+        int done = tls_handshake(session);
+
+        loop_interest(&session->peer, EPOLLIN);
+        if (done < 0) {
+            session_fail(session, "the handshake failed");
+            return;
+        }
+        session->shaking = !done;
+        if (!done)
+            return;
+    }
+    /* What TLS has read already brings no event. */
+    do {
+        if (session->stage == TAKING)
+            take(session);
+        else if (session->stage == SENDING && events & EPOLLOUT && !(events & EPOLLIN))
+            push(session);
+        else
+            read_reply(session);
+    } while (session->ssl && !session->shaking && SSL_pending(session->ssl) > 0);
 }
 
 void session_start(struct session *session, enum protocol protocol, unsigned port, const struct story *story)
@@ -207,6 +235,9 @@ void session_start(struct session *session, enum protocol protocol, unsigned por
     session->began = now_ns();
     session->peer.fd = loop_connect(port);
     session->peer.ready = session_ready;
+    session->shaking = tls_wanted();
+    if (session->shaking)
+        tls_begin(session);
     ask(session, LOGIN, &dialects[protocol].login[0]);
-    loop_watch(&session->peer, EPOLLIN);
+    loop_watch(&session->peer, session->shaking ? EPOLLIN | EPOLLOUT : EPOLLIN);
 }

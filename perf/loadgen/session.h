@@ -5,6 +5,7 @@
 
 #include "dialect.h"
 #include "loop.h"
+#include "tls.h"
 
 enum { REPLY_LIMIT = 512 };
 
@@ -21,6 +22,9 @@ enum stage {
 
 struct session {
     struct peer peer;
+    SSL *ssl;            /* NULL: in clear */
+    SSL_SESSION *ticket; /* of the last connection */
+    bool shaking;        /* the handshake is not done */
     enum stage stage;
     enum protocol protocol;
     unsigned step;
