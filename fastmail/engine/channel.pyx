@@ -71,6 +71,8 @@ cdef inline void channel_event(Channel *c, uint32_t events) noexcept nogil:
         c.cuts = True
     if events & (EPOLLOUT | EPOLLHUP | EPOLLERR):
         c.blocked = False
+        if c.ssl != NULL and tls_holds(c):
+            tls_release(c)
 
 
 cdef ssize_t channel_recv(Channel *c, char *buf, size_t n) noexcept nogil:
@@ -96,11 +98,9 @@ cdef ssize_t channel_recv(Channel *c, char *buf, size_t n) noexcept nogil:
             return IO_ERROR
 
 
-cdef ssize_t channel_send(Channel *c, const char *buf, size_t n) noexcept nogil:
-    """A count below ``n`` means that the socket is full."""
+cdef ssize_t channel_put(Channel *c, const char *buf, size_t n) noexcept nogil:
+    """Onto the descriptor itself. A count below ``n`` means that it is full."""
     cdef ssize_t sent
-    if c.ssl != NULL:
-        return tls_send(c, buf, n)
     while True:
         sent = send(c.fd, buf, n, MSG_NOSIGNAL)
         if sent >= 0:
@@ -114,6 +114,13 @@ cdef ssize_t channel_send(Channel *c, const char *buf, size_t n) noexcept nogil:
             return IO_ERROR
 
 
+cdef ssize_t channel_send(Channel *c, const char *buf, size_t n) noexcept nogil:
+    """A count below ``n`` means that the socket is full."""
+    if c.ssl != NULL:
+        return tls_send(c, buf, n)
+    return channel_put(c, buf, n)
+
+
 cdef inline bint channel_at_end(const Channel *c, ssize_t got, size_t wanted) noexcept nogil:
     """The read that has just brought ``got`` bytes was the last: the peer's FIN had come before it, and
     it came back short, which it does earlier only where reads may stop early."""
@@ -124,7 +131,7 @@ cdef ssize_t channel_send_last(Channel *c, const char *buf, size_t n) noexcept n
     """Send, and end our direction in the same segment. Like channel_send(), if not all finds room."""
     cdef ssize_t sent
     if c.ssl != NULL:
-        return tls_send(c, buf, n)
+        return tls_send_last(c, buf, n)
     sent = send(c.fd, buf, n, MSG_NOSIGNAL | MSG_MORE)
     if sent == <ssize_t> n:
         shutdown(c.fd, SHUT_WR)

@@ -34,16 +34,29 @@ cdef void session_handshake(Core *core, Session *s) noexcept nogil:
             session_close(core, s)
             return
         session_deadline(core, s, s.server.timeout)
+    tls_gather(&s.client)
     n = tls_handshake(&s.client)
     if n == 1:
         s.login.tls = True
         s.login.ssl = s.client.ssl
         session_certificate(core, s)
-    elif n == IO_AGAIN:
+        session_release(core, s)
+        return
+    tls_release(&s.client)
+    if n == IO_AGAIN:
         if s.client.blocked:
             channel_watch_out(core, &s.client, s, TAG_CLIENT)
-    else:
-        session_handshake_failed(core, s)
+        return
+    session_handshake_failed(core, s)
+
+
+cdef void session_release(Core *core, Session *s) noexcept nogil:
+    """Send what has been gathered for the client. Call it last: the session may have ended meanwhile."""
+    if s.phase == PHASE_DEAD or s.client.ssl == NULL:
+        return
+    tls_release(&s.client)
+    if s.client.blocked:
+        channel_watch_out(core, &s.client, s, TAG_CLIENT)
 
 
 cdef void session_handshake_failed(Core *core, Session *s) noexcept nogil:

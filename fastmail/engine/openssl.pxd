@@ -143,6 +143,8 @@ cdef extern from "openssl/ssl.h" nogil:
     int SSL_read(SSL *ssl, void *buf, int n) noexcept
     int SSL_write(SSL *ssl, const void *buf, int n) noexcept
     int SSL_shutdown(SSL *ssl) noexcept
+    int SSL_get_shutdown(const SSL *ssl) noexcept
+    BIO *SSL_get_wbio(const SSL *ssl) noexcept
     int SSL_in_init(const SSL *ssl) noexcept
     int SSL_get_error(const SSL *ssl, int result) noexcept
     uint64_t SSL_get_options(const SSL *ssl) noexcept
@@ -184,6 +186,7 @@ cdef extern from "openssl/bio.h" nogil:
     int BIO_meth_set_write(BIO_METHOD *m, int (*write)(BIO *, const char *, int) noexcept nogil) noexcept
     int BIO_meth_set_read(BIO_METHOD *m, int (*read)(BIO *, char *, int) noexcept nogil) noexcept
     int BIO_meth_set_ctrl(BIO_METHOD *m, long (*ctrl)(BIO *, int, long, void *) noexcept nogil) noexcept
+    int BIO_meth_set_destroy(BIO_METHOD *m, int (*destroy)(BIO *) noexcept nogil) noexcept
     BIO *BIO_new(const BIO_METHOD *m) noexcept
     int BIO_free(BIO *b) noexcept
     BIO_METHOD *BIO_s_mem() noexcept

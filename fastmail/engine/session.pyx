@@ -299,8 +299,11 @@ cdef void session_finish(Core *core, Session *s) noexcept nogil:
     if s.auth != NULL:
         auth_drop(core, s.auth)
     session_deadline(core, s, s.server.timeout)
+    if s.client.ssl != NULL:
+        tls_gather(&s.client)
     if session_flush(core, s):
         session_end(core, s)
+    session_release(core, s)
 
 
 cdef void session_leave_backend(Core *core, Session *s) noexcept nogil:
@@ -314,10 +317,17 @@ cdef void session_leave_backend(Core *core, Session *s) noexcept nogil:
 cdef void session_end(Core *core, Session *s) noexcept nogil:
     """All that there was to say has been sent. Over TLS the end is announced, and the client's own
     announcement awaited for a while: closing with its bytes unread would cut ours off."""
+    cdef bint done = True
     session_leave_backend(core, s)
-    if s.client.ssl == NULL or tls_goodbye(&s.client):
+    if s.client.ssl != NULL:
+        tls_gather(&s.client)
+        done = tls_goodbye(&s.client)
+        tls_release(&s.client)
+    if done and not tls_holds(&s.client):
         session_close(core, s)
         return
+    if s.client.blocked:
+        channel_watch_out(core, &s.client, s, TAG_CLIENT)
     if s.phase == PHASE_RELAY:
         core.relaying -= 1
     s.phase = PHASE_GOODBYE

@@ -3,13 +3,18 @@
 # With kernel TLS (ssl_conf_command Options KTLS) libssl works on the descriptor itself.
 
 cdef enum:
-    RECORDS_MAX = 16            # sent or read in one go: 256 kB of full-size records
+    HELD_MAX = 128 * 1024       # bytes that wait for others, and one record
 
 cdef BIO_METHOD *channel_bio = NULL
 
+cdef struct Link:               # what a BIO knows
+    Channel *channel
+    bint gathering              # records wait for others, to go out with them
+    Buffer held                 # in the form that goes out
+
 
 cdef int bio_read(BIO *b, char *buf, int n) noexcept nogil:
-    cdef Channel *c = <Channel *> BIO_get_data(b)
+    cdef Channel *c = (<Link *> BIO_get_data(b)).channel
     cdef ssize_t got
     BIO_clear_retry_flags(b)
     if c.ended:
@@ -37,26 +42,75 @@ cdef int bio_read(BIO *b, char *buf, int n) noexcept nogil:
         return -1
 
 
+cdef bint link_push(Link *link) noexcept nogil:
+    """Send what is held. False: some is left, or an error; errno tells which (EAGAIN)."""
+    cdef ssize_t sent
+    while link.held.end > link.held.start:
+        sent = channel_put(link.channel, link.held.data + link.held.start, buffer_used(&link.held))
+        if sent < 0:
+            return False
+        buffer_consume(&link.held, <uint32_t> sent)
+    buffer_free(&link.held)
+    return True
+
+
 cdef int bio_write(BIO *b, const char *buf, int n) noexcept nogil:
-    cdef Channel *c = <Channel *> BIO_get_data(b)
+    cdef Link *link = <Link *> BIO_get_data(b)
     cdef ssize_t sent
     BIO_clear_retry_flags(b)
-    while True:
-        sent = send(c.fd, buf, <size_t> n, MSG_NOSIGNAL)
+    if link.gathering and buffer_used(&link.held) < HELD_MAX:
+        return n if put(&link.held, buf, <size_t> n) else -1
+    if link_push(link):
+        sent = channel_put(link.channel, buf, <size_t> n)
         if sent >= 0:
             return <int> sent
-        if fm_errno() == EINTR:
-            continue
-        if fm_errno() == EAGAIN:
-            c.blocked = True
-            BIO_set_retry_write(b)
-        return -1
+    if fm_errno() == EAGAIN:
+        BIO_set_retry_write(b)
+    return -1
 
 
 cdef long bio_ctrl(BIO *b, int command, long number, void *p) noexcept nogil:
     if command == BIO_CTRL_EOF:
-        return (<Channel *> BIO_get_data(b)).ended
+        return (<Link *> BIO_get_data(b)).channel.ended
     return command == BIO_CTRL_FLUSH or command == BIO_CTRL_DUP
+
+
+cdef int bio_destroy(BIO *b) noexcept nogil:
+    cdef Link *link = <Link *> BIO_get_data(b)
+    if link != NULL:
+        buffer_free(&link.held)
+        free(link)
+        BIO_set_data(b, NULL)
+    return 1
+
+
+cdef inline Link *tls_link(const Channel *c) noexcept nogil:
+    """NULL: not TLS, or kernel TLS, where libssl has the descriptor itself."""
+    if c.ssl == NULL or SSL_get_options(c.ssl) & SSL_OP_ENABLE_KTLS:
+        return NULL
+    return <Link *> BIO_get_data(SSL_get_wbio(c.ssl))
+
+
+cdef void tls_gather(Channel *c) noexcept nogil:
+    """From now on, until tls_release(), records wait to go out in one call: the last ones of a handshake with
+    the greeting, the last reply with close_notify. One after the other, the second would wait for the peer's
+    delayed acknowledgement of the first."""
+    cdef Link *link = tls_link(c)
+    if link != NULL:
+        link.gathering = True
+
+
+cdef void tls_release(Channel *c) noexcept nogil:
+    cdef Link *link = tls_link(c)
+    if link != NULL:
+        link.gathering = False
+        link_push(link)
+
+
+cdef bint tls_holds(const Channel *c) noexcept nogil:
+    """Something was given to TLS that has not gone out, as there was no room."""
+    cdef Link *link = tls_link(c)
+    return link != NULL and buffer_used(&link.held) > 0
 
 
 cdef int tls_prepare() except -1:
@@ -68,6 +122,7 @@ cdef int tls_prepare() except -1:
         BIO_meth_set_read(channel_bio, bio_read)
         BIO_meth_set_write(channel_bio, bio_write)
         BIO_meth_set_ctrl(channel_bio, bio_ctrl)
+        BIO_meth_set_destroy(channel_bio, bio_destroy)
     return 0
 
 tls_prepare()
@@ -77,6 +132,7 @@ cdef bint tls_begin(Channel *c, SSL_CTX *context, bint accepting) noexcept nogil
     """From now on the channel speaks TLS; the handshake is still to be done. False: no memory."""
     cdef SSL *ssl
     cdef BIO *bio
+    cdef Link *link
     ERR_clear_error()
     ssl = SSL_new(context)
     if ssl == NULL:
@@ -87,10 +143,14 @@ cdef bint tls_begin(Channel *c, SSL_CTX *context, bint accepting) noexcept nogil
             return False
     else:
         bio = BIO_new(channel_bio)
-        if bio == NULL:
+        link = <Link *> calloc(1, sizeof(Link))
+        if bio == NULL or link == NULL:
+            BIO_free(bio)
+            free(link)
             SSL_free(ssl)
             return False
-        BIO_set_data(bio, c)
+        link.channel = c
+        BIO_set_data(bio, link)
         BIO_set_init(bio, 1)
         SSL_set_bio(ssl, bio, bio)
     if accepting:
@@ -169,16 +229,29 @@ cdef ssize_t tls_send(Channel *c, const char *buf, size_t n) noexcept nogil:
     return <ssize_t> sent
 
 
+cdef ssize_t tls_send_last(Channel *c, const char *buf, size_t n) noexcept nogil:
+    """Send, and close_notify in the same segment. Like tls_send(), if not all finds room."""
+    cdef ssize_t sent
+    tls_gather(c)
+    sent = tls_send(c, buf, n)
+    if sent == <ssize_t> n:
+        SSL_shutdown(c.ssl)
+        ERR_clear_error()
+    tls_release(c)
+    return sent
+
+
 cdef bint tls_goodbye(Channel *c) noexcept nogil:
     """Send close_notify. True: nothing more is to come, or can be sent; else the peer's is due."""
     cdef int result
     if c.quiet or SSL_in_init(c.ssl):
         return True
     ERR_clear_error()
-    result = SSL_shutdown(c.ssl)
-    if result == 0 and not c.ended:
-        return False
-    return True
+    if not SSL_get_shutdown(c.ssl) & SSL_SENT_SHUTDOWN:
+        result = SSL_shutdown(c.ssl)
+        if result < 0:
+            return True
+    return c.ended or SSL_get_shutdown(c.ssl) & SSL_RECEIVED_SHUTDOWN != 0
 
 
 cdef void tls_free(Channel *c) noexcept nogil:
