@@ -104,6 +104,10 @@ cdef bint flow_keep(Flow *f, const char *data, size_t n) noexcept nogil:
 cdef FlowResult flow_out(Core *core, Flow *f, Channel *to) noexcept nogil:
     """Send what is kept and what is in the pipe. FLOW_MORE: all gone, the sender may be read."""
     cdef ssize_t n
+    if to.ssl != NULL and tls_holds(to):
+        tls_release(to)
+        if tls_holds(to):
+            return FLOW_WAIT if to.blocked else FLOW_ERROR
     if f.pending != NULL:
         if not channel_flush(to, f.pending):
             return FLOW_ERROR
@@ -157,7 +161,7 @@ cdef ssize_t flow_copy(Core *core, Flow *f, Channel *source, Channel *to) noexce
             sent = channel_send_last(to, core.shared, <size_t> n)
         else:
             sent = channel_send(to, core.shared, <size_t> n)
-        if sent == n and last:
+        if sent == n and last and not tls_holds(to):
             return IO_CLOSED
         if sent < 0:
             sent = 0
@@ -190,6 +194,8 @@ cdef FlowResult flow_run(Core *core, Session *s, bint up) noexcept nogil:
                 flow_return_pipe(core, f)
             return FLOW_WAIT
         n = flow_fill_pipe(core, f, source) if f.bulk else flow_copy(core, f, source, to)
+        if to.blocked and to.ssl != NULL:
+            channel_watch_out(core, to, s, TAG_BACKEND if up else TAG_CLIENT)
         if n == IO_CLOSED:
             return FLOW_END
         if n == IO_ERROR:

@@ -3,6 +3,7 @@
 # With kernel TLS (ssl_conf_command Options KTLS) libssl works on the descriptor itself.
 
 cdef enum:
+    RECORD_MAX = 16 * 1024      # bytes of what is said in one
     HELD_MAX = 128 * 1024       # bytes that wait for others, and one record
 
 cdef BIO_METHOD *channel_bio = NULL
@@ -213,6 +214,23 @@ cdef ssize_t tls_recv(Channel *c, char *buf, size_t n) noexcept nogil:
 
 
 cdef ssize_t tls_send(Channel *c, const char *buf, size_t n) noexcept nogil:
+    """What has been taken may still be held (tls_holds()): then the channel is blocked."""
+    cdef Link *link = tls_link(c) if n > RECORD_MAX else NULL
+    cdef bint several = link != NULL and not link.gathering
+    cdef ssize_t sent
+    if several:
+        if not link_push(link):     # never more than one lot is held
+            return IO_AGAIN if fm_errno() == EAGAIN else IO_ERROR
+        link.gathering = True
+    sent = tls_write(c, buf, n)
+    if several:
+        link.gathering = False
+        if not link_push(link) and fm_errno() != EAGAIN:
+            return IO_ERROR
+    return sent
+
+
+cdef ssize_t tls_write(Channel *c, const char *buf, size_t n) noexcept nogil:
     cdef size_t sent = 0
     cdef int result
     cdef ssize_t outcome
