@@ -4,14 +4,16 @@
 
 cdef enum:
     RECORD_MAX = 16 * 1024      # bytes of what is said in one
-    HELD_MAX = 128 * 1024       # bytes that wait for others, and one record
+    HELD_MAX = SHARED_SIZE + 4096   # bytes that wait for others: what the relay reads at once, in records
 
 cdef BIO_METHOD *channel_bio = NULL
 
 cdef struct Link:               # what a BIO knows
     Channel *channel
     bint gathering              # records wait for others, to go out with them
-    Buffer held                 # in the form that goes out
+    char *held                  # as it goes out: what is in clear is wiped, this is not
+    uint32_t start
+    uint32_t end
 
 
 cdef int bio_read(BIO *b, char *buf, int n) noexcept nogil:
@@ -46,12 +48,26 @@ cdef int bio_read(BIO *b, char *buf, int n) noexcept nogil:
 cdef bint link_push(Link *link) noexcept nogil:
     """Send what is held. False: some is left, or an error; errno tells which (EAGAIN)."""
     cdef ssize_t sent
-    while link.held.end > link.held.start:
-        sent = channel_put(link.channel, link.held.data + link.held.start, buffer_used(&link.held))
+    while link.end > link.start:
+        sent = channel_put(link.channel, link.held + link.start, link.end - link.start)
         if sent < 0:
             return False
-        buffer_consume(&link.held, <uint32_t> sent)
-    buffer_free(&link.held)
+        link.start += <uint32_t> sent
+    if link.held != NULL:
+        free(link.held)
+        link.held = NULL
+        link.start = link.end = 0
+    return True
+
+
+cdef bint link_hold(Link *link, const char *buf, uint32_t n) noexcept nogil:
+    """Put it with what waits already. False: no room."""
+    if link.held == NULL:
+        link.held = <char *> malloc(HELD_MAX)
+    if link.held == NULL or HELD_MAX - link.end < n:
+        return False
+    memcpy(link.held + link.end, buf, n)
+    link.end += n
     return True
 
 
@@ -59,8 +75,8 @@ cdef int bio_write(BIO *b, const char *buf, int n) noexcept nogil:
     cdef Link *link = <Link *> BIO_get_data(b)
     cdef ssize_t sent
     BIO_clear_retry_flags(b)
-    if link.gathering and buffer_used(&link.held) < HELD_MAX:
-        return n if put(&link.held, buf, <size_t> n) else -1
+    if link.gathering and link_hold(link, buf, <uint32_t> n):
+        return n
     if link_push(link):
         sent = channel_put(link.channel, buf, <size_t> n)
         if sent >= 0:
@@ -79,7 +95,7 @@ cdef long bio_ctrl(BIO *b, int command, long number, void *p) noexcept nogil:
 cdef int bio_destroy(BIO *b) noexcept nogil:
     cdef Link *link = <Link *> BIO_get_data(b)
     if link != NULL:
-        buffer_free(&link.held)
+        free(link.held)
         free(link)
         BIO_set_data(b, NULL)
     return 1
@@ -111,7 +127,7 @@ cdef void tls_release(Channel *c) noexcept nogil:
 cdef bint tls_holds(const Channel *c) noexcept nogil:
     """Something was given to TLS that has not gone out, as there was no room."""
     cdef Link *link = tls_link(c)
-    return link != NULL and buffer_used(&link.held) > 0
+    return link != NULL and link.end > link.start
 
 
 cdef int tls_prepare() except -1:
