@@ -63,6 +63,12 @@ class TLSContext:
 
         Without ``passwords`` OpenSSL asks for them on the terminal.
         """
+    def pairs(self) -> list[tuple[bytes, bytes]]:
+        """Certificates with their chains, and keys, as PEM. Raises TLSError for a key that cannot be read."""
+    def key_types(self) -> list[int]:
+        """OpenSSL's number for the kind of each key."""
+    def renew(self, fresh: TLSContext) -> None:
+        """Take the certificates of ``fresh``, which has none afterwards; not while an engine serves."""
     def select_by_name(self) -> None:
         """After all certificates: let SNI choose among several of one key type (RFC 6066 section 3)."""
     def compress_certificates(self) -> bool:
@@ -205,6 +211,11 @@ class Engine:
     def auth_failed(self, handle: int, reason: int, message: bytes = b"") -> None:
         """There is no answer. AUTH_CLOSED: ``message``, if any, is logged at level error in the session's
         line. AUTH_TIMED_OUT has its own line."""
+    def renew_certificates(self, server: Server, fresh: TLSContext) -> None:
+        """New handshakes get the certificates of ``fresh``, which has none afterwards; sessions go on.
+
+        Raises BufferError if the engine does not take orders.
+        """
     def name_found(self, handle: int, outcome: int, text: bytes, *, forward: bool = False) -> None:
         """What came of an EVENT_NAME. ``text`` is the name for NAME_FOUND (letters, digits, ``.`` and ``-``),
         else what is logged at level error, if anything. ``forward``: it was the name's addresses that

@@ -15,13 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 from fastmail._speedups import TLSContext, TLSError, use_engine
 
+from . import units
 from .errors import ConfigError, failed, located
 from .session_cache import SessionCache, Zone
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from .statement import Environment, Scope, Statement
+
+RELOAD = 10_000
+"""Milliseconds between two looks at certificate files: ``ssl_certificate_reload on``."""
 
 _LONGEST_PASSWORD = 512  # bytes of a line, with its end
 
@@ -34,6 +38,37 @@ class ServerTLS:
     zone: Zone | None
     """Shared memory for its sessions, and for the keys of tickets if there are no ``ticket_keys``."""
     ticket_keys: tuple[bytes, ...]
+    files: tuple[tuple[bytes, bytes], ...]
+    """Certificates and keys, as TLSContext.certificate() takes them."""
+    passwords: tuple[bytes, ...] | None
+    reload: int  # milliseconds; 0: never
+
+    def fresh(self) -> TLSContext:
+        """A context with the certificates as the files have them now, and nothing else. Raises TLSError.
+
+        Nobody is asked for a password.
+        """
+        return renewed(self.files, self.passwords or (b"",))
+
+
+def renewed(pairs: Iterable[tuple[bytes, bytes]], passwords: Iterable[bytes]) -> TLSContext:
+    """A context with certificates alone. Raises TLSError."""
+    context = TLSContext()
+    for certificate, key in pairs:
+        context.certificate(certificate, key, list(passwords))
+    context.select_by_name()
+    return context
+
+
+def parse_reload(statement: Statement, previous: Any) -> int:
+    """``ssl_certificate_reload on | off | TIME``: milliseconds, 0 for off."""
+    word = statement.words[1].lower()
+    if word in ("on", "off"):
+        return RELOAD if word == "on" else 0
+    try:
+        return units.milliseconds(word)
+    except ValueError:
+        raise statement.directive_error("invalid value") from None
 
 
 def parse_engine(statement: Statement, previous: Any) -> str:
@@ -96,12 +131,15 @@ def _load(server: Scope, values: Mapping[str, Any], environment: Environment, en
     context.alpn(encoded(values["protocol"]))
     context.ciphers(encoded(values["ssl_ciphers"]), prefer_server=values["ssl_prefer_server_ciphers"])
     passwords = values["ssl_password_file"]
-    for certificate, key in zip(values["ssl_certificate"], values["ssl_certificate_key"], strict=False):
-        context.certificate(
+    pairs = tuple(
+        (
             encoded(certificate) if certificate.startswith("data:") else file(certificate),
             encoded(key) if key.startswith(("data:", "engine:", "store:")) else file(key),
-            None if passwords is None else list(passwords),
         )
+        for certificate, key in zip(values["ssl_certificate"], values["ssl_certificate_key"], strict=False)
+    )
+    for certificate, key in pairs:
+        context.certificate(certificate, key, None if passwords is None else list(passwords))
     context.select_by_name()
     if values["ssl_certificate_compression"] and not context.compress_certificates():
         text = '"ssl_certificate_compression" is not supported on this platform, ignored'
@@ -120,7 +158,7 @@ def _load(server: Scope, values: Mapping[str, Any], environment: Environment, en
         [(encoded(name), encoded(value)) for name, value in values["ssl_conf_command"]],
         lambda name: encoded(environment.conf_path(os.fsdecode(name))),
     )
-    return ServerTLS(context, zone, ticket_keys)
+    return ServerTLS(context, zone, ticket_keys, pairs, passwords, values["ssl_certificate_reload"])
 
 
 def _load_clients_rules(context: TLSContext, values: Mapping[str, Any], file: Any) -> bytes:

@@ -38,6 +38,7 @@ cdef struct ServerConf:
     Span server_name
     StartTls starttls
     SSL_CTX *tls                # NULL: the server has no certificate
+    TLSNames *tls_names         # its certificates
     int verify                  # VERIFY_*: ssl_verify_client
     bint pass_client_cert
     Span capability             # complete reply to CAPABILITY, CAPA or EHLO in clear
@@ -159,6 +160,7 @@ cdef class Server:
         c.real_ip_count = <uint32_t> len(set_real_ip_from)
         if tls is not None:
             c.tls = tls.ctx
+            c.tls_names = &tls.names
             c.verify = tls.verify
         elif starttls != "off":
             raise ValueError("starttls needs a certificate")

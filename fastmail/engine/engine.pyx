@@ -245,6 +245,13 @@ cdef class Engine:
     def auth_failed(self, uint64_t handle, uint32_t reason, bytes message not None=b""):
         self.order(ORDER_FAILED, handle, reason, message)
 
+    def renew_certificates(self, Server server not None, TLSContext fresh not None):
+        if server.conf.tls == NULL:
+            raise ValueError("the server has no certificate")
+        self.order(ORDER_RENEW, <uint64_t> &server.conf, 0, (<char *> &fresh.names)[:sizeof(TLSNames)])
+        memset(&fresh.names, 0, sizeof(TLSNames))
+        SSL_CTX_set_cert_cb(fresh.ctx, NULL, NULL)
+
     def name_found(self, uint64_t handle, uint32_t outcome, bytes text not None, *, bint forward=False):
         self.order(ORDER_NAME, handle, outcome | (NAME_FORWARD if forward else 0), text)
 

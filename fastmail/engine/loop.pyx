@@ -135,9 +135,15 @@ cdef void accept_from(Core *core, Listener *listener) noexcept nogil:
 
 cdef void take_orders(Core *core) noexcept nogil:
     cdef Message m
+    cdef ServerConf *server
     cdef Session *s
     ring_clear_wakeups(&core.orders)
     while ring_take(&core.orders, &m):
+        if m.kind == ORDER_RENEW:
+            server = <ServerConf *> m.handle
+            context_renew(server.tls, server.tls_names, <TLSNames *> (m.data.data + m.data.start))
+            buffer_free(&m.data)
+            continue
         s = session_find(core, m.handle)
         if s != NULL and m.kind == ORDER_NAME:
             if s.phase == PHASE_NAME:

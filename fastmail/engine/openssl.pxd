@@ -266,6 +266,8 @@ cdef extern from "openssl/evp.h" nogil:
 
 cdef extern from "openssl/pem.h" nogil:
     ctypedef int pem_password_cb(char *buf, int size, int writing, void *owner) noexcept nogil
+    int PEM_write_bio_PrivateKey(BIO *b, EVP_PKEY *key, const void *cipher, const unsigned char *password,
+                                 int size, pem_password_cb *cb, void *owner) noexcept
     int PEM_write_bio_X509(BIO *b, X509 *x) noexcept
     X509 *PEM_read_bio_X509(BIO *b, X509 **x, pem_password_cb *cb, void *owner) noexcept
     X509 *PEM_read_bio_X509_AUX(BIO *b, X509 **x, pem_password_cb *cb, void *owner) noexcept

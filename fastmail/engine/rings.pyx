@@ -9,6 +9,7 @@ cdef enum Kind:
     ORDER_ANSWER
     ORDER_FAILED                # data: a message to log; extra: the reason
     EVENT_NAME_                 # data: a client's address, whose host name is wanted; extra as EVENT_AUTH_
+    ORDER_RENEW                 # handle: a ServerConf; data: TLSNames to take the place of its own
     ORDER_NAME                  # extra: what came of it; data: the name, or what is to be logged
 
 cdef enum:
@@ -62,6 +63,8 @@ cdef void ring_close(Ring *r) noexcept nogil:
     if r.slots == NULL:
         return
     while ring_take(r, &m):
+        if m.kind == ORDER_RENEW:
+            names_free(<TLSNames *> (m.data.data + m.data.start))
         buffer_free(&m.data)
     free(r.slots)
     r.slots = NULL

@@ -17,11 +17,6 @@ cdef dict VERIFY_CLIENT = {
 
 cdef bint nginx_section_loaded = False
 
-cdef struct Pair:               # a certificate with its key and chain
-    X509 *certificate
-    EVP_PKEY *key
-    stack_st_X509 *chain        # without the certificate itself
-
 cdef struct NamedPair:
     const char *name            # lower case; may begin with "*."
     size_t size
@@ -43,10 +38,42 @@ cdef int select_protocol(SSL *ssl, const unsigned char **out, unsigned char *siz
     return SSL_TLSEXT_ERR_OK
 
 
-cdef struct TLSNames:
+cdef struct TLSNames:           # certificates, and which name is whose
     Pair *pairs
-    NamedPair *entries          # sorted
+    uint32_t pair_count
+    NamedPair *entries          # sorted; none unless SNI has to choose
     uint32_t count
+    char *texts                 # of the entries' names
+
+
+cdef void names_free(TLSNames *names) noexcept nogil:
+    cdef uint32_t i
+    for i in range(names.pair_count):
+        X509_free(names.pairs[i].certificate)
+        EVP_PKEY_free(names.pairs[i].key)
+        fm_free_certificates(names.pairs[i].chain)
+    free(names.pairs)
+    free(names.entries)
+    free(names.texts)
+    memset(names, 0, sizeof(TLSNames))
+
+
+cdef void context_renew(SSL_CTX *ctx, TLSNames *names, TLSNames *fresh) noexcept nogil:
+    """Certificates in the place of others. Handshakes under way have references of their own; caches, tickets
+    and sessions go on. Only for the thread that uses the context."""
+    cdef TLSNames old = names[0]
+    cdef uint32_t i
+    names[0] = fresh[0]
+    memset(fresh, 0, sizeof(TLSNames))
+    for i in range(names.pair_count):
+        SSL_CTX_use_certificate(ctx, names.pairs[i].certificate)
+        SSL_CTX_set1_chain(ctx, names.pairs[i].chain)
+        SSL_CTX_use_PrivateKey(ctx, names.pairs[i].key)
+    SSL_CTX_set_cert_cb(ctx, NULL, NULL)
+    if names.count:
+        SSL_CTX_set_cert_cb(ctx, select_certificate, names)
+    ERR_clear_error()
+    names_free(&old)
 
 
 cdef int compare_names(const NamedPair *entry, const char *name, size_t size) noexcept nogil:
@@ -117,7 +144,6 @@ cdef class TLSContext:
     cdef int verify             # VERIFY_*
     cdef list kept              # what ctx points to
     cdef TLSNames names
-    cdef uint32_t pair_count
     cdef TLSStore store
 
     def __init__(self):
@@ -157,16 +183,16 @@ cdef class TLSContext:
 
     def certificate(self, certificate: bytes, key: bytes, passwords: list | None = None):
         cdef stack_st_X509 *found = read_certificates(certificate, True)
-        cdef Pair *pairs = <Pair *> realloc(self.names.pairs, (self.pair_count + 1) * sizeof(Pair))
+        cdef Pair *pairs = <Pair *> realloc(self.names.pairs, (self.names.pair_count + 1) * sizeof(Pair))
         cdef Pair *pair
         cdef int i
         if pairs == NULL:
             fm_free_certificates(found)
             raise MemoryError
         self.names.pairs = pairs
-        pair = &pairs[self.pair_count]
+        pair = &pairs[self.names.pair_count]
         memset(pair, 0, sizeof(Pair))
-        self.pair_count += 1
+        self.names.pair_count += 1
         pair.certificate = sk_X509_value(found, 0)
         X509_up_ref(pair.certificate)
         pair.chain = sk_X509_new_null()
@@ -182,28 +208,45 @@ cdef class TLSContext:
         if SSL_CTX_use_PrivateKey(self.ctx, pair.key) == 0:
             raise tls_error(b'SSL_CTX_use_PrivateKey("' + key + b'") failed')
 
+    def pairs(self):
+        """Certificates with their chains, and keys, as PEM."""
+        cdef uint32_t i
+        return [(certificate_pem(&self.names.pairs[i]), key_pem(self.names.pairs[i].key))
+                for i in range(self.names.pair_count)]
+
+    def key_types(self):
+        cdef uint32_t i
+        return [EVP_PKEY_get_base_id(self.names.pairs[i].key) for i in range(self.names.pair_count)]
+
+    def renew(self, TLSContext fresh not None):
+        context_renew(self.ctx, &self.names, &fresh.names)
+
     def compress_certificates(self):
         return fm_compress_certificates(self.ctx, True) != 0
 
     def select_by_name(self):
         """Several certificates of one key type: let SNI choose."""
         cdef uint32_t i
+        cdef char *text
         cdef list entries = []
-        types = [EVP_PKEY_get_base_id(self.names.pairs[i].key) for i in range(self.pair_count)]
+        types = self.key_types()
         if len(set(types)) == len(types):
             return
-        for i in range(self.pair_count):
+        for i in range(self.names.pair_count):
             entries += [(name, i) for name in certificate_names(self.names.pairs[i].certificate)]
         entries = sorted(set(entries))
         self.names.entries = <NamedPair *> calloc(len(entries) or 1, sizeof(NamedPair))
-        if self.names.entries == NULL:
+        self.names.texts = <char *> malloc(sum([len(name) for name, _ in entries]) or 1)
+        if self.names.entries == NULL or self.names.texts == NULL:
             raise MemoryError
+        text = self.names.texts
         for name, i in entries:
-            self.kept.append(name)
-            self.names.entries[self.names.count].name = name
+            memcpy(text, <const char *> name, len(name))
+            self.names.entries[self.names.count].name = text
             self.names.entries[self.names.count].size = len(name)
             self.names.entries[self.names.count].pair = i
             self.names.count += 1
+            text += len(name)
         SSL_CTX_set_cert_cb(self.ctx, select_certificate, &self.names)
 
     def verify_client(self, str mode, int depth):
@@ -379,7 +422,7 @@ cdef class TLSContext:
         cdef bint done = md != NULL and EVP_DigestInit_ex(md, EVP_sha1(), NULL)
         extra = b"MAIL" + extra
         done = done and EVP_DigestUpdate(md, <const char *> extra, len(extra))
-        for i in range(self.pair_count):
+        for i in range(self.names.pair_count):
             done = done and X509_digest(self.names.pairs[i].certificate, EVP_sha1(), digest, &size) \
                 and EVP_DigestUpdate(md, digest, size)
         for j in range(sk_X509_NAME_num(names) if names != NULL else 0):
@@ -392,15 +435,9 @@ cdef class TLSContext:
             raise tls_error(b"SSL_CTX_set_session_id_context() failed")
 
     def __dealloc__(self):
-        cdef uint32_t i
         SSL_CTX_sess_set_remove_cb(self.ctx, NULL)
         SSL_CTX_free(self.ctx)
         if self.store.keys != NULL:
             explicit_bzero(self.store.keys, self.store.key_count * sizeof(TicketKey))
             free(self.store.keys)
-        for i in range(self.pair_count):
-            X509_free(self.names.pairs[i].certificate)
-            EVP_PKEY_free(self.names.pairs[i].key)
-            fm_free_certificates(self.names.pairs[i].chain)
-        free(self.names.pairs)
-        free(self.names.entries)
+        names_free(&self.names)

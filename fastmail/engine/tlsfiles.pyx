@@ -6,6 +6,12 @@ class TLSError(Exception):
     included."""
 
 
+cdef struct Pair:               # a certificate with its key and chain
+    X509 *certificate
+    EVP_PKEY *key
+    stack_st_X509 *chain        # without the certificate itself
+
+
 cdef object tls_error(bytes text):
     """A TLSError, with all errors that OpenSSL has queued; as nginx, no more than 1024 bytes."""
     cdef char reason[256]
@@ -132,6 +138,40 @@ cdef EVP_PKEY *read_key(bytes name, list passwords) except NULL:
     if key == NULL:
         raise tls_error(b'cannot load certificate key "' + name + b'": ' + failed)
     return key
+
+
+cdef bytes bio_bytes(BIO *bio):
+    cdef char *data = NULL
+    cdef long n = BIO_get_mem_data(bio, &data)
+    return data[:n]
+
+
+cdef bytes certificate_pem(const Pair *pair):
+    cdef BIO *bio = BIO_new(BIO_s_mem())
+    cdef int i
+    if bio == NULL:
+        raise MemoryError
+    try:
+        PEM_write_bio_X509(bio, pair.certificate)
+        for i in range(sk_X509_num(pair.chain)):
+            PEM_write_bio_X509(bio, sk_X509_value(pair.chain, i))
+        return bio_bytes(bio)
+    finally:
+        BIO_free(bio)
+
+
+cdef bytes key_pem(EVP_PKEY *key):
+    """Not encrypted."""
+    cdef BIO *bio = BIO_new(BIO_s_mem())
+    if bio == NULL:
+        raise MemoryError
+    try:
+        ERR_clear_error()
+        if PEM_write_bio_PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL) != 1:
+            raise tls_error(b"PEM_write_bio_PrivateKey() failed")
+        return bio_bytes(bio)
+    finally:
+        BIO_free(bio)
 
 
 cdef list certificate_names(X509 *x):

@@ -10,12 +10,15 @@ import ctypes
 import mmap
 import os
 import signal
+import socket
 import time
 from dataclasses import dataclass
 
+from fastmail._speedups import TLSContext
 from fastmail.config import ConfigError
 from fastmail.logs import CRIT, Log
-from fastmail.server import StartFailed, environment, pidfile, upgrade, worker
+from fastmail.server import StartFailed, certificates, environment, pidfile, upgrade, worker
+from fastmail.server.certificates import CertificateWatch
 from fastmail.server.cycle import Cycle, refuse
 from fastmail.server.title import set_title
 
@@ -36,6 +39,7 @@ _IGNORED = (signal.SIGPIPE, signal.SIGSYS)
 OLD_WORKERS_PAUSE = 0.1  # seconds that new workers get to be ready before the old ones stop accepting
 _PR_SET_DUMPABLE = 4  # <sys/prctl.h>
 
+CHANNEL_PAUSE = 0.05  # seconds until a worker is offered again what it did not take
 FIRST_PATIENCE = 0.05  # seconds until TERM is sent again; doubled each time
 KILL_PATIENCE = 1.0  # once it has grown beyond this, workers are killed
 MAX_WORKERS = 1024  # as nginx; a typing error in worker_processes must not take the machine down
@@ -48,7 +52,10 @@ class Child:
 
     number: int  # its place among the workers, from 0
     started: float  # time.monotonic()
+    cycle: Cycle  # what it serves
+    channel: socket.socket  # where renewed certificates are sent
     leaving: bool = False  # was told to stop: not to be replaced
+    pending: bytes = b""  # that the channel had no room for
 
 
 class Master:
@@ -76,6 +83,7 @@ class Master:
         self._quitting = False
         self._patience = FIRST_PATIENCE
         self._deadline: float | None = None  # when TERM is sent again
+        self._watch = CertificateWatch(cycle.configuration.servers, cycle.log)
 
     @property
     def _log(self) -> Log:
@@ -103,16 +111,36 @@ class Master:
         times = [when for when, _ in self._respawns]
         if self._deadline is not None:
             times.append(self._deadline)
+        if not (self._terminating or self._quitting):
+            watch = self._watch.due()
+            times += [] if watch is None else [watch]
+        if any(child.pending for child in self._children.values()):
+            times.append(time.monotonic() + CHANNEL_PAUSE)
         return max(0.0, min(times) - time.monotonic()) if times else None
 
     def _act_on_time(self) -> None:
         now = time.monotonic()
         if self._deadline is not None and now >= self._deadline:
             self._press()
+        if not (self._terminating or self._quitting):
+            self._watch.look(self._renew)
+        for child in self._children.values():
+            _push(child)
         due = [number for when, number in self._respawns if when <= now]
         self._respawns = [respawn for respawn in self._respawns if respawn[0] > now]
         for number in due:
             self._start_worker(number)
+
+    def _renew(self, number: int, fresh: TLSContext) -> None:
+        """Certificates for the workers of now, and for those that will be started."""
+        tls = self._cycle.configuration.servers[number].tls
+        assert tls is not None
+        data = certificates.message(number, fresh)
+        tls.context.renew(fresh)
+        for child in self._children.values():
+            if child.cycle is self._cycle:
+                child.pending += data
+                _push(child)
 
     def _press(self) -> None:
         """Tell the workers to exit, more firmly each time: nginx waits a good second before KILL."""
@@ -191,6 +219,7 @@ class Master:
             refuse(error, old.log)
             return
         self._cycle = cycle
+        self._watch = CertificateWatch(cycle.configuration.servers, cycle.log)
         cycle.replace(old)
         old.files.close()
         cycle.log.redirect_stderr()
@@ -281,14 +310,27 @@ class Master:
 
     def _start_worker(self, number: int) -> None:
         try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            self._log.alert('socketpair() failed while spawning "worker process"', error)
+            self._respawns.append((time.monotonic() + RESPAWN_PAUSE, number))
+            return
+        try:
             pid = os.fork()
         except OSError as error:
+            ours.close()
+            theirs.close()
             self._log.alert('fork() failed while spawning "worker process"', error)
             self._respawns.append((time.monotonic() + RESPAWN_PAUSE, number))
             return
         if pid == 0:
-            _be_worker(self._cycle, self._counter, number)
-        self._children[pid] = Child(number, time.monotonic())
+            for child in self._children.values():
+                child.channel.close()
+            ours.close()
+            _be_worker(self._cycle, self._counter, number, theirs)
+        theirs.close()
+        ours.setblocking(False)
+        self._children[pid] = Child(number, time.monotonic(), self._cycle, ours)
         self._log.notice(f"start worker process {pid}")
 
     def _reap(self) -> None:
@@ -302,6 +344,8 @@ class Master:
                 return
             child = self._children.pop(pid, None)
             kind = "worker" if child is not None else "new binary" if pid == self._successor else "unknown"
+            if child is not None:
+                child.channel.close()
             sensible = self._report(f"{kind} process {pid}", status)
             if pid == self._successor:
                 self._lose_successor()
@@ -341,12 +385,23 @@ def _next_signal(seconds: float | None) -> signal.struct_siginfo | None:
     return signal.sigtimedwait(_ACTIONS, seconds)
 
 
-def _be_worker(cycle: Cycle, counter: mmap.mmap, number: int) -> None:
+def _push(child: Child) -> None:
+    """Send what is pending, as far as there is room; a worker that has gone is reaped elsewhere."""
+    try:
+        while child.pending:
+            child.pending = child.pending[child.channel.send(child.pending) :]
+    except BlockingIOError:
+        pass
+    except OSError:
+        child.pending = b""
+
+
+def _be_worker(cycle: Cycle, counter: mmap.mmap, number: int, channel: socket.socket) -> None:
     """The rest of a forked process's life; does not return into the master's code."""
     code = worker.FAILED
     try:
         set_title(f"{cycle.options.identity}: worker process")
-        code = worker.run(cycle, counter, number=number)
+        code = worker.run(cycle, counter, number=number, channel=channel)
         _check_leaks()
     finally:
         os._exit(code)

@@ -8,7 +8,7 @@ import signal
 import threading
 from collections.abc import Callable
 
-from fastmail._speedups import EVENT_AUTH, EVENT_NAME, EVENT_NOT_ACCEPTING
+from fastmail._speedups import EVENT_AUTH, EVENT_NAME, EVENT_NOT_ACCEPTING, TLSContext
 from fastmail.auth.client import AuthClient
 from fastmail.config import ServerConfiguration
 from fastmail.resolver import ClientNames, Resolver
@@ -56,6 +56,10 @@ class Service:
         self._thread = threading.Thread(target=self._serve, name="engine")
         self._thread.start()
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def renew_certificates(self, number: int, fresh: TLSContext) -> None:
+        """New handshakes with the server of that number get these. Raises BufferError."""
+        self.engine.renew_certificates(self.cycle.servers[number], fresh)
 
     def stop(self) -> None:
         """Sessions are cut."""

@@ -12,14 +12,18 @@ import gc
 import mmap
 import os
 import signal
+import socket
+import time
 from collections.abc import Callable
 from typing import Any
 
 import uvloop
 
+from fastmail._speedups import TLSError
 from fastmail.config import ConfigError
 from fastmail.logs import LEVELS, Log
 from fastmail.server import StartFailed, environment, pidfile, process
+from fastmail.server.certificates import CertificateWatch, Receiver
 from fastmail.server.cycle import Cycle, refuse
 from fastmail.server.privileges import DropFailed
 from fastmail.server.service import Service
@@ -53,6 +57,8 @@ class Worker:
         self._retiring: set[asyncio.Task[None]] = set()
         self._service = Service(cycle, counter, nested=self._nested)
         self._services = [self._service]  # that have not been closed
+        self.channel: socket.socket | None = None
+        self._receiver = Receiver()
 
     @property
     def _log(self) -> Log:
@@ -68,6 +74,7 @@ class Worker:
         for number in (signal.SIGUSR2, signal.SIGWINCH) if self._single else (signal.SIGHUP, signal.SIGUSR2):
             signal.signal(number, signal.SIG_IGN)
         self._start(self._service)
+        self._expect_certificates()
         gc.collect()
         gc.freeze()  # what lives now lives as long as the worker: the collector need not look at it again
         # Only a running loop hears of signals; what came before waits, blocked.
@@ -178,7 +185,48 @@ class Worker:
         former, self._service = self._service, service
         self._services.append(service)
         self._start(service)
+        self._watch_certificates()
         former.drain()
+
+    # Certificates
+
+    def _expect_certificates(self) -> None:
+        if self.channel is not None:
+            self.channel.setblocking(False)
+            self._loop.add_reader(self.channel.fileno(), self._guarded(self._take_certificates))
+        elif self._single:
+            self._watch_certificates()
+
+    def _take_certificates(self) -> None:
+        assert self.channel is not None
+        try:
+            data = self.channel.recv(65536)
+        except BlockingIOError:
+            return
+        if not data:  # the master has gone
+            self._loop.remove_reader(self.channel.fileno())
+            return
+        try:
+            self._receiver.feed(data, self._service.renew_certificates)
+        except (TLSError, BufferError) as error:
+            self._log.error(f"certificates could not be renewed: {error}")
+
+    def _watch_certificates(self) -> None:
+        """As the master does, in a process without one."""
+        watch = CertificateWatch(self.cycle.configuration.servers, self._log)
+        cycle = self.cycle
+
+        def look() -> None:
+            if self.cycle is cycle:
+                watch.look(self._service.renew_certificates)
+                again()
+
+        def again() -> None:
+            due = watch.due()
+            if due is not None:
+                self._loop.call_later(max(0.0, due - time.monotonic()), self._guarded(look))
+
+        again()
 
     # Failures
 
@@ -214,10 +262,10 @@ class Worker:
         self._log.notice("exit")
 
 
-def run(cycle: Cycle, counter: mmap.mmap, *, number: int = 0) -> int:
+def run(cycle: Cycle, counter: mmap.mmap, *, number: int = 0, channel: socket.socket | None = None) -> int:
     """The life of a worker of a master: returns its exit code, raises nothing.
 
-    ``number`` is its place among the workers, from 0.
+    ``number`` is its place among the workers, from 0; by ``channel`` the master sends renewed certificates.
     """
 
     def settle() -> None:
@@ -228,6 +276,8 @@ def run(cycle: Cycle, counter: mmap.mmap, *, number: int = 0) -> int:
 
     process.set_limits(cycle)
     worker = _make(cycle, counter, settle, single=False)
+    if worker is not None:
+        worker.channel = channel
     return FATAL if worker is None else _run(worker)
 
 
