@@ -10,6 +10,7 @@ import pytest
 from support.authserver import AuthServer
 from support.listener import PATIENCE
 from support.pki import PKI, Files
+from support.ports import reserve
 from support.processes import USER, Site, alive, wait_for
 
 PROTOCOLS = ("imap", "pop3", "smtp")
@@ -207,7 +208,7 @@ def s_client(door: Door, *arguments: str, text: bytes = b"a LOGOUT\r\n") -> str:
     """What OpenSSL's own client prints."""
     result = subprocess.run(
         ["openssl", "s_client", "-connect", f"127.0.0.1:{door.port}", "-CAfile", door.pki.ca.path,
-         "-ign_eof", *arguments],
+         *(["-ign_eof"] if text[:1] != b"R" else []), *arguments],
         input=text, capture_output=True, timeout=PATIENCE,
     )  # fmt: skip
     return (result.stdout + result.stderr).decode("latin-1")
@@ -328,7 +329,7 @@ def test_verify_depth(door: Door, depth: int, good: bool) -> None:
 
 
 @pytest.mark.directive("auth_http_pass_client_cert")
-def test_client_certificate_for_the_auth_server(door: Door) -> None:
+def test_a21_client_certificate_for_the_auth_server(door: Door) -> None:
     door.open(_client_rules(door.pki, "on", "auth_http_pass_client_cert on; imap_auth external;"))
     with door.connect(trusting(door.pki, door.pki.client)) as peer:
         peer.recv(4096)
@@ -458,7 +459,7 @@ def test_session_timeout(door: Door, directives: str) -> None:
 # --- what is not TLS -------------------------------------------------------------------------------
 
 
-def test_plain_text_to_a_tls_port(door: Door) -> None:
+def test_a24_plain_text_to_a_tls_port(door: Door) -> None:
     door.open()
     with socket.create_connection(("127.0.0.1", door.port), PATIENCE) as peer:
         peer.sendall(b"a LOGIN user pass\r\n")
@@ -468,7 +469,7 @@ def test_plain_text_to_a_tls_port(door: Door) -> None:
     assert "[info]" in line and "wrong version number" in line
 
 
-def test_alpn(door: Door) -> None:
+def test_a24_alpn(door: Door) -> None:
     door.open()
     context = trusting(door.pki)
     context.set_alpn_protocols(["imap"])
@@ -478,6 +479,65 @@ def test_alpn(door: Door) -> None:
     with pytest.raises(ssl.SSLError, match="no application protocol"):
         door.connect(context)
     assert "[info]" in door.site.wait_log("no application protocol")
+
+
+def test_a24_http_in_tls(door: Door) -> None:
+    """A browser that was sent here says nothing about mail for long (ALPACA)."""
+    door.open()
+    with door.connect(trusting(door.pki)) as peer:
+        peer.sendall(b"GET / HTTP/1.1\r\nHost: mail.test\r\nA: b\r\nC: d\r\nE: f\r\nG: h\r\n\r\n")
+        said = b""
+        while data := peer.recv(4096):
+            said += data
+    assert said.count(b"BAD") == 5
+    door.site.wait_log("client sent too many invalid commands")
+
+
+@pytest.mark.parametrize("version", [V2, V3])
+@pytest.mark.parametrize("cache", ["ssl_session_tickets on;", f"{SHARED} ssl_session_tickets off;"])
+@pytest.mark.parametrize(
+    "rules",
+    [
+        "ssl_verify_client on; ssl_client_certificate {ca};",
+        "ssl_verify_client on; ssl_trusted_certificate {ca};",
+        "ssl_verify_client optional; ssl_trusted_certificate {other};",
+    ],
+)
+def test_a22_no_resumption_under_other_rules(
+    site: Site, auth: AuthServer, pki: PKI, version: ssl.TLSVersion, cache: str, rules: str
+) -> None:
+    """CVE-2025-23419: a session of one server is none at another that asks more, or others, of clients."""
+    first, second = reserve(), reserve()
+    keys = pki.directory / "ticket.key"
+    keys.write_bytes(bytes(range(80)))
+    site.configure(
+        f"auth_http 127.0.0.1:{auth.port}/auth; ssl_certificate {pki.server.certificate}; {cache}\n"
+        f"ssl_certificate_key {pki.server.key}; ssl_session_ticket_key {keys};\n"
+        f"server {{ listen 127.0.0.1:{first} ssl; protocol imap; ssl_verify_client optional_no_ca; }}\n"
+        f"server {{ listen 127.0.0.1:{second} ssl; protocol imap; "
+        f"{rules.format(ca=pki.ca.path, other=pki.other_ca.path)} }}\n"
+    )
+    site.start()
+    context = trusting(pki, minimum_version=version, maximum_version=version)
+
+    def visit(port: int, session: ssl.SSLSession | None) -> tuple[bool, ssl.SSLSession | None]:
+        raw = socket.create_connection(("127.0.0.1", port), PATIENCE)
+        with context.wrap_socket(raw, server_hostname="mail.test", session=session) as peer:
+            peer.recv(4096)
+            return bool(peer.session_reused), peer.session
+
+    _, session = visit(first, None)
+    assert visit(first, session)[0]  # it is good where it was made
+    _, session = visit(first, None)
+    assert not visit(second, session)[0]
+
+
+def test_renegotiation(door: Door) -> None:
+    """TLS 1.2 has it; a client that asks for it, over and over, would cost a handshake each time."""
+    door.open()
+    said = s_client(door, "-tls1_2", text=b"R\n")
+    assert "RENEGOTIATING" in said and "no renegotiation" in said
+    assert door.greeting(trusting(door.pki)) == b"* OK IMAP4 ready\r\n"
 
 
 # --- renewed certificates --------------------------------------------------------------------------

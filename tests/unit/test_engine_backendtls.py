@@ -103,7 +103,7 @@ def test_login(certificate: Certificate, protocol: str, starttls: bool) -> None:
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_an_offer_taken_away_is_no_login(certificate: Certificate, protocol: str) -> None:
+def test_a3_an_offer_taken_away_is_no_login(certificate: Certificate, protocol: str) -> None:
     with rig(certificate, protocol, proxy_ssl_starttls=True) as made:
         client, backend = login(made, protocol)
         backend.send(GREETING[protocol])
@@ -115,7 +115,7 @@ def test_an_offer_taken_away_is_no_login(certificate: Certificate, protocol: str
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_words_in_clear_behind_the_reply(certificate: Certificate, protocol: str) -> None:
+def test_a3_a23_words_in_clear_behind_the_reply(certificate: Certificate, protocol: str) -> None:
     with rig(certificate, protocol, proxy_ssl_starttls=True) as made:
         client, backend = login(made, protocol)
         up_to_start(backend, protocol)
@@ -133,7 +133,7 @@ def test_words_in_clear_behind_the_reply(certificate: Certificate, protocol: str
         (b"* OK in clear\r\nx OK in\r\n", False),
     ],
 )
-def test_greeting_in_clear(certificate: Certificate, words: bytes, starttls: bool) -> None:
+def test_a3_a4_a23_greeting_in_clear(certificate: Certificate, words: bytes, starttls: bool) -> None:
     """PREAUTH would do without STARTTLS; with TLS from the first byte, no word in clear counts."""
     with rig(certificate, proxy_ssl_starttls=starttls) as made:
         client, backend = login(made, "imap")
