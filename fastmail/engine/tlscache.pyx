@@ -19,6 +19,7 @@ cdef struct TicketKey:
     unsigned char cipher[32]
     uint32_t half               # bytes used of mac and of cipher: 16 or 32
     int64_t until               # seconds of the clock: encrypts no longer
+    int64_t needed              # the last ticket's session ends then
 
 cdef struct SharedKeys:
     SharedLock lock
@@ -48,6 +49,7 @@ cdef struct SharedStore:
     uint64_t magic              # 0: new memory
     uint64_t shards
     uint64_t shard_size
+    uint64_t size               # of the whole
     SharedKeys tickets
 
 cdef uint64_t STORE_MAGIC = 0x666d746c73303031
@@ -193,11 +195,13 @@ cdef class TLSSessionCache:
         PyObject_GetBuffer(buffer, &self.view, PyBUF_WRITABLE)
         self.held = True
         self.store = <SharedStore *> self.view.buf
-        if self.store.magic == STORE_MAGIC:
-            return
         size = <uint64_t> self.view.len
         if size < 8192:
             raise ValueError("a session cache needs 8192 bytes")
+        if self.store.magic == STORE_MAGIC and self.store.size == size:
+            return
+        memset(self.view.buf, 0, size)
+        self.store.size = size
         size -= sizeof(SharedStore)
         self.store.shards = size // SHARD_SIZE
         if self.store.shards == 0:
@@ -210,7 +214,7 @@ cdef class TLSSessionCache:
             shard = <Shard *> (<char *> self.store + sizeof(SharedStore) + i * self.store.shard_size)
             shared_lock_init(&shard.lock)
             sets = 1
-            while sets * 2 * WAYS * 256 <= self.store.shard_size:     # a place for every 256 bytes
+            while sets * 2 * WAYS * 128 <= self.store.shard_size:     # a place for every 128 bytes or so
                 sets *= 2
             shard.sets = sets
             shard.ring_size = (self.store.shard_size - sizeof(Shard) - sets * WAYS * sizeof(IndexEntry)) & \
@@ -298,7 +302,7 @@ cdef void forget_session(SSL_CTX *ctx, SSL_SESSION *session) noexcept nogil:
 
 cdef bint new_ticket_key(TicketKey *key) noexcept nogil:
     key.half = 32
-    key.until = 0
+    key.until = key.needed = 0
     return RAND_bytes(key.name, TICKET_NAME) == 1 and RAND_bytes(key.mac, 32) == 1 \
         and RAND_bytes(key.cipher, 32) == 1
 
@@ -308,7 +312,8 @@ cdef bint rotate_ticket_keys(TLSStore *own, int64_t now, int64_t lifetime) noexc
     for as long again; the next is known to all workers before the first uses it."""
     cdef SharedKeys *shared = &own.shared.tickets
     cdef bint done = True
-    if own.keys[0].half and now < own.keys[0].until:
+    # Servers that share it may let their sessions live for different times: the longest counts.
+    if own.keys[0].half and now < own.keys[0].until and now + lifetime <= own.keys[0].needed:
         return True
     if shared_lock(&shared.lock):
         memset(shared.keys, 0, sizeof(shared.keys))
@@ -316,11 +321,15 @@ cdef bint rotate_ticket_keys(TLSStore *own, int64_t now, int64_t lifetime) noexc
         done = new_ticket_key(&shared.keys[0]) and new_ticket_key(&shared.keys[1]) \
             and new_ticket_key(&shared.keys[2])
         shared.keys[0].until = now + lifetime
-    elif now >= shared.keys[0].until:
+        shared.keys[0].needed = now + 2 * lifetime
+    elif now >= shared.keys[0].until and now >= shared.keys[1].needed:
         shared.keys[1] = shared.keys[0]
         shared.keys[0] = shared.keys[2]
         shared.keys[0].until = now + lifetime
+        shared.keys[0].needed = now + 2 * lifetime
         done = new_ticket_key(&shared.keys[2])
+    elif now + lifetime > shared.keys[0].needed:
+        shared.keys[0].needed = now + 2 * lifetime
     memcpy(own.keys, shared.keys, sizeof(shared.keys))
     shared_unlock(&shared.lock)
     return done
