@@ -32,12 +32,12 @@ def load(server: Scope, values: Mapping[str, Any], environment: Environment) -> 
         values[f"auth_http_ssl_{name}"] for name in ("trusted_certificate", "certificate", "certificate_key")
     )
 
-    def attempt(what: str, name: str, call: Callable[[str], Any]) -> Any:
+    def attempt(what: str, name: str, call: Callable[[str], Any], extra: str = "") -> Any:
         path = environment.conf_path(name)
         try:
             return call(path)
         except (OSError, ValueError) as error:
-            text = f'cannot load {what} "{path}": {_reason(error)}'
+            text = f'cannot load {what} "{path}"{extra}: {_reason(error)}'
             raise ConfigError(located(text, place_of(f"auth_http_ssl_{_DIRECTIVE[what]}", server))) from None
 
     context: ssl.SSLContext = attempt("trusted certificates", trusted, trust) if trusted else trust()
@@ -46,7 +46,11 @@ def load(server: Scope, values: Mapping[str, Any], environment: Environment) -> 
             text = f'no "auth_http_ssl_certificate_key" is defined for certificate "{certificate}"'
             raise ConfigError(text)
         own = environment.conf_path(key)
-        attempt("certificate", certificate, lambda path: context.load_cert_chain(path, own, _nobody_to_ask))
+
+        def load_pair(path: str) -> None:
+            context.load_cert_chain(path, own, _nobody_to_ask)
+
+        attempt("certificate", certificate, load_pair, f' with key "{own}"')
     if not values["auth_http_ssl_verify"]:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

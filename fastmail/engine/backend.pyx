@@ -40,7 +40,7 @@ cdef void session_put_proxy_header(Session *s) noexcept nogil:
     if s.server.proxy_protocol == 1:
         put_proxy_v1(&l.order, &source, &to)
     else:
-        put_proxy_v2(&l.order, &source, &to)
+        put_proxy_v2(&l.order, &source, &to, s.client.ssl)
     l.action = b"sending PROXY protocol header to upstream"
     l.proxy_header_due = True
     s.backend.blocked = True

@@ -59,6 +59,8 @@ cdef extern from "openssl/ssl.h" nogil:
         X509_V_FLAG_CRL_CHECK
         X509_V_FLAG_CRL_CHECK_ALL
         NID_commonName
+        EVP_PKEY_EC
+        EVP_PKEY_RSA
         NID_subject_alt_name
         SSL_ERROR_NONE
         SSL_ERROR_SSL
@@ -175,6 +177,8 @@ cdef extern from "openssl/ssl.h" nogil:
     int SSL_session_reused(const SSL *ssl) noexcept
     long SSL_get_verify_result(const SSL *ssl) noexcept
     X509 *SSL_get0_peer_certificate(const SSL *ssl) noexcept
+    X509 *SSL_get_certificate(const SSL *ssl) noexcept
+    void SSL_get0_alpn_selected(const SSL *ssl, const unsigned char **data, unsigned int *n) noexcept
     const char *SSL_get_version(const SSL *ssl) noexcept
     const SSL_CIPHER *SSL_get_current_cipher(const SSL *ssl) noexcept
     const char *SSL_CIPHER_get_name(const SSL_CIPHER *cipher) noexcept
@@ -228,6 +232,9 @@ cdef extern from "openssl/x509.h" nogil:
     int X509_check_host(X509 *x, const char *name, size_t n, unsigned int flags, char **found) noexcept
     int X509_check_ip_asc(X509 *x, const char *address, unsigned int flags) noexcept
     void OPENSSL_free(void *p) noexcept
+    EVP_PKEY *X509_get0_pubkey(const X509 *x) noexcept
+    int X509_get_signature_nid(const X509 *x) noexcept
+    const char *OBJ_nid2sn(int nid) noexcept
     void X509_free(X509 *x) noexcept
     int X509_up_ref(X509 *x) noexcept
     void X509_CRL_free(X509_CRL *crl) noexcept
@@ -262,6 +269,7 @@ cdef extern from "openssl/evp.h" nogil:
     int EVP_DecryptInit_ex(EVP_CIPHER_CTX *c, const EVP_CIPHER *type, void *engine, const unsigned char *key,
                            const unsigned char *iv) noexcept
     void EVP_PKEY_free(EVP_PKEY *key) noexcept
+    int EVP_PKEY_get_bits(const EVP_PKEY *key) noexcept
     int EVP_PKEY_get_base_id(const EVP_PKEY *key) noexcept
 
 cdef extern from "openssl/pem.h" nogil:

@@ -203,26 +203,32 @@ cdef void put_16(Buffer *out, uint16_t n) noexcept nogil:
     put(out, both, 2)
 
 
-cdef void put_proxy_v2(Buffer *out, const Endpoint *source, const Endpoint *to) noexcept nogil:
+cdef void put_proxy_v2(Buffer *out, const Endpoint *source, const Endpoint *to,
+                       const SSL *ssl) noexcept nogil:
     """Addresses of both families as IPv6, two IPv4-mapped ones as IPv4; the checksum is over the header with
-    its own four bytes 0."""
+    its own four bytes 0. ``ssl`` is the client's, NULL: in clear."""
     cdef uint32_t at = buffer_used(out)
     cdef bint known = is_internet(source) and is_internet(to)
     cdef bint four = (source.family == AF_INET and to.family == AF_INET) \
         or (is_mapped(source) and is_mapped(to))
-    cdef uint32_t crc, i
+    cdef uint32_t crc, i, length
     cdef char *sum
     put(out, PROXY_V2, 12)
     put(out, b"\x20\0" if not known else b"\x21\x11" if four else b"\x21\x21", 2)
-    put_16(out, <uint16_t> ((0 if not known else 12 if four else 36) + 7))
+    put_16(out, 0)              # the length, once it is known
     if known:
         put_endpoint_address(out, source, four)
         put_endpoint_address(out, to, four)
         put_16(out, source.port)
         put_16(out, to.port)
+    if ssl != NULL:
+        put_tls_tlvs(out, ssl)
     put(out, b"\x03\0\x04\0\0\0\0", 7)      # PP2_TYPE_CRC32C
     if out.failed:
         return
+    length = buffer_used(out) - at - 16
+    out.data[out.start + at + 14] = <char> (length >> 8)
+    out.data[out.start + at + 15] = <char> (length & 255)
     crc = crc32c(out.data + out.start + at, buffer_used(out) - at)
     sum = out.data + out.end - 4
     for i in range(4):

@@ -201,12 +201,12 @@ cdef class TLSContext:
                 X509_up_ref(sk_X509_value(found, i))
         fm_free_certificates(found)
         if SSL_CTX_use_certificate(self.ctx, pair.certificate) == 0:
-            raise tls_error(b'SSL_CTX_use_certificate("' + certificate + b'") failed')
+            raise tls_error(b'SSL_CTX_use_certificate("' + shown(certificate) + b'") failed')
         if pair.chain == NULL or SSL_CTX_set1_chain(self.ctx, pair.chain) == 0:
-            raise tls_error(b'SSL_CTX_set0_chain("' + certificate + b'") failed')
+            raise tls_error(b'SSL_CTX_set0_chain("' + shown(certificate) + b'") failed')
         pair.key = read_key(key, passwords)
         if SSL_CTX_use_PrivateKey(self.ctx, pair.key) == 0:
-            raise tls_error(b'SSL_CTX_use_PrivateKey("' + key + b'") failed')
+            raise tls_error(b'SSL_CTX_use_PrivateKey("' + shown(key) + b'") failed')
 
     def pairs(self):
         """Certificates with their chains, and keys, as PEM."""

@@ -35,6 +35,11 @@ cdef object tls_error(bytes text):
     return TLSError(text[:1024].decode("utf-8", "surrogateescape"))
 
 
+cdef bytes shown(bytes name):
+    """For a message. Of ``data:`` nothing is: it may be a private key (nginx shows it)."""
+    return b"data:" if name.startswith(b"data:") else name
+
+
 cdef BIO *open_pem(bytes name, const char **failed):
     """A file, or ``data:`` and its contents; ``name`` must outlive the BIO."""
     cdef BIO *bio
@@ -86,7 +91,7 @@ cdef stack_st_X509 *read_certificates(bytes name, bint chain) except NULL:
             break
     BIO_free(bio)
     fm_free_certificates(found)
-    raise tls_error(b'cannot load certificate "' + name + b'": ' + failed)
+    raise tls_error(b'cannot load certificate "' + shown(name) + b'": ' + failed)
 
 
 cdef struct Password:
@@ -136,7 +141,7 @@ cdef EVP_PKEY *read_key(bytes name, list passwords) except NULL:
             BIO_free(bio)
             failed = b"PEM_read_bio_PrivateKey() failed"
     if key == NULL:
-        raise tls_error(b'cannot load certificate key "' + name + b'": ' + failed)
+        raise tls_error(b'cannot load certificate key "' + shown(name) + b'": ' + failed)
     return key
 
 

@@ -1,10 +1,20 @@
 """The configuration under which both proxies are compared: a server block per set of settings."""
 
+import atexit
+import shutil
+import tempfile
+from pathlib import Path
+
+import support.pki
 from support.dns import SERVFAIL, Record, Reply, Zone, client, reverse
 
 IMAP = "protocol imap; imap_auth plain login cram-md5 external;"
 POP3 = "protocol pop3; pop3_auth plain apop cram-md5 external;"
 SMTP = "protocol smtp; smtp_auth plain login cram-md5 external;"
+
+PKI = support.pki.PKI(Path(tempfile.mkdtemp(prefix="pki-")))
+"""One for both proxies, so that serial numbers and fingerprints are alike."""
+atexit.register(shutil.rmtree, PKI.directory)
 
 SERVERS = {
     "imap": f"{IMAP}",
@@ -50,6 +60,26 @@ SERVERS = {
     "smtp-nameless": "protocol smtp; set_real_ip_from 127.0.0.1; resolver off;",
 }
 
+OWN = f"ssl_certificate {PKI.server.certificate}; ssl_certificate_key {PKI.server.key};"
+SECURE = f"{OWN} ssl_protocols TLSv1.2 TLSv1.3;"
+RULES = f"ssl_client_certificate {PKI.ca.path}; ssl_crl {PKI.crl};"
+for _name, _auth in (("imap", IMAP), ("pop3", POP3), ("smtp", SMTP)):
+    SERVERS |= {
+        f"{_name}-tls": f"{_auth} {SECURE}",
+        f"{_name}-starttls": f"{_auth} {SECURE} starttls on;",
+        f"{_name}-starttls-only": f"{_auth} {SECURE} starttls only;",
+        f"{_name}-tls-verify": f"{_auth} {SECURE} {RULES} ssl_verify_client on;",
+    }
+SERVERS |= {
+    "imap-starttls-verify": f"{IMAP} {SECURE} {RULES} starttls on; ssl_verify_client on;",
+    "imap-tls-optional": f"{IMAP} {SECURE} {RULES} ssl_verify_client optional;",
+    "imap-tls-no-ca": f"{IMAP} {SECURE} ssl_client_certificate {PKI.ca.path}; "
+    "ssl_verify_client optional_no_ca; auth_http_pass_client_cert on;",
+    "imap-tls-depth": f"{IMAP} {SECURE} ssl_client_certificate {PKI.ca.path}; ssl_verify_client on; "
+    "ssl_verify_depth 0;",
+    "imap-tls-ciphers": f"{IMAP} {OWN} ssl_protocols TLSv1.2; ssl_ciphers ECDHE-ECDSA-AES256-GCM-SHA384;",
+}
+
 PROXIED = {
     *("imap-proxied", "imap-believed", "imap-disbelieved", "imap-sends-proxy"),
     *("smtp-named", "smtp-nameless"),
@@ -77,7 +107,8 @@ def protocol(server: str) -> str:
 def mail_block(ports: dict[str, int], auth: int, auth_path: str, dead: int, dns: int) -> str:
     """The inside of ``mail {}`` with each named server listening on its port."""
     servers = "\n".join(
-        f"server {{ listen 127.0.0.1:{port}{' proxy_protocol' * (name in PROXIED)}; {SERVERS[name]} }}"
+        f"server {{ listen 127.0.0.1:{port}{' proxy_protocol' * (name in PROXIED)}"
+        f"{' ssl' * ('-tls' in name)}; {SERVERS[name]} }}"
         for name, port in ports.items()
     )
     block = f"server_name mail.example.com;\nauth_http 127.0.0.1:AUTH_PORT/auth;\n{servers}"

@@ -14,12 +14,13 @@ import cases_imap
 import cases_pop3
 import cases_sasl
 import cases_smtp
+import cases_tls
 import pytest
 from case import Case
 from differences import DIFFERENCES, intended, rewritten
 from stage import Stage
 
-TABLES = [cases_imap, cases_sasl, cases_auth, cases_backend, cases_pop3, cases_smtp, cases_front]
+TABLES = [cases_imap, cases_sasl, cases_auth, cases_backend, cases_pop3, cases_smtp, cases_front, cases_tls]
 CASES: list[Case] = [case for table in TABLES for case in table.CASES]
 
 FASTMAIL_PROTOCOLS = ("imap", "pop3", "smtp")

@@ -155,7 +155,7 @@ def test_whom_we_trust(site: Site, pki: PKI, strict_port: int, host: str, more: 
         ),
         (
             "auth_http_ssl_certificate {key}; auth_http_ssl_certificate_key {key};",
-            'cannot load certificate "{key}": ',
+            'cannot load certificate "{key}" with key "{key}": ',
         ),
         (
             "auth_http_ssl_certificate {certificate};",
@@ -163,7 +163,7 @@ def test_whom_we_trust(site: Site, pki: PKI, strict_port: int, host: str, more: 
         ),
         (
             "auth_http_ssl_certificate {locked}; auth_http_ssl_certificate_key {lock};",
-            'cannot load certificate "{locked}": its key is encrypted, and there is no password file for it',
+            'cannot load certificate "{locked}" with key "{lock}": its key is encrypted, and',
         ),
     ],
 )

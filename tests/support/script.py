@@ -2,9 +2,11 @@
 
 import contextlib
 import socket
+import ssl
 import struct
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import Enum
 from types import TracebackType
 from typing import Self
@@ -23,11 +25,21 @@ class Act(Enum):
     """Send: reset the connection."""
 
 
+@dataclass(frozen=True)
+class TLS:
+    """Send: the handshake, as a client with this context; ``received`` has REFUSED if it fails."""
+
+    context: ssl.SSLContext
+    name: str = "mail.test"
+
+
+REFUSED = "<TLS refused>"
+
 CLOSED = Act.CLOSED
 SHUT = Act.SHUT
 VANISH = Act.VANISH
 
-Send = bytes | str | float | Act | None
+Send = bytes | str | float | Act | TLS | None
 Expect = bytes | str | Act | None
 Talk = Sequence[tuple[Send | tuple[Send, ...], Expect | tuple[Expect, ...]]]
 """Pairs of what the client sends and what it then waits for.
@@ -63,9 +75,18 @@ class Client:
         elif data is not None:
             with contextlib.suppress(OSError):
                 if data is SHUT:
-                    self._socket.shutdown(socket.SHUT_WR)
+                    socket.socket.shutdown(self._socket, socket.SHUT_WR)  # of the connection, not of TLS
+                elif isinstance(data, TLS):
+                    self._secure(data)
                 elif not isinstance(data, Act):
                     self._socket.sendall(wire(data))
+
+    def _secure(self, tls: TLS) -> None:
+        try:
+            self._socket = tls.context.wrap_socket(self._socket, server_hostname=tls.name)
+        except OSError:
+            self.received += wire(REFUSED)
+            self.closed = True
 
     def flood(self, data: bytes, seconds: float) -> None:
         """Send it over and over, until the proxy closes (see ``closed``) or takes nothing for the seconds."""

@@ -1,14 +1,18 @@
 """PROXY headers, from clients and to backends, over real sockets."""
 
+import os
 import socket
+import ssl
 import struct
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.engine import Rig, until
+from support.pki import PKI
 
-from fastmail._speedups import LISTEN_PROXY_PROTOCOL, proxy_header
+from fastmail._speedups import LISTEN_PROXY_PROTOCOL, LISTEN_SSL, TLSContext, proxy_header
 
 LOGIN = b"a LOGIN user pass\r\n"
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
@@ -256,3 +260,50 @@ def test_backend_that_refuses_before_the_header() -> None:
         until(lambda: len(rig.log()) == 1)
         action = "sending PROXY protocol header to upstream"
         assert rig.log()[0].startswith(f"[error] send() failed (111: Connection refused) while {action}, ")
+
+
+def tlvs(data: bytes) -> list[tuple[int, bytes]]:
+    found = []
+    while data:
+        kind, size = struct.unpack("!BH", data[:3])
+        found.append((kind, data[3 : 3 + size]))
+        data = data[3 + size :]
+    return found
+
+
+@pytest.mark.parametrize("shown", [False, True])
+def test_tls_of_the_client_for_the_backend(tmp_path: Path, shown: bool) -> None:
+    """Name, ALPN, and what TLS and certificate are (reference 7.7)."""
+    pki = PKI(tmp_path / "pki")
+    context = TLSContext()
+    context.certificate(*(os.fsencode(path) for path in (pki.server_rsa.certificate, pki.server_rsa.key)))
+    context.alpn(b"imap")
+    context.verify_client("optional", 1)
+    context.client_certificate(os.fsencode(pki.ca.path))
+    context.session_id_context()
+    client_context = ssl.create_default_context(cafile=pki.ca.path)
+    client_context.set_alpn_protocols(["imap"])
+    if shown:
+        client_context.load_cert_chain(pki.client.certificate, pki.client.key)
+    with Rig(proxy_protocol=2, tls=context, flags=LISTEN_SSL) as rig:
+        client = rig.connect()
+        client.socket = client_context.wrap_socket(client.socket, server_hostname="mail.test")
+        cipher = client.socket.cipher()  # type: ignore[attr-defined]
+        client.line()
+        client.send(LOGIN)
+        rig.asked().send(rig.accepting())
+        backend = rig.connected()
+        head = backend.read(16)
+        rest = backend.read(struct.unpack("!H", head[14:])[0])
+    assert crc32c(head + rest[:-4] + bytes(4)) == struct.unpack("!I", rest[-4:])[0]
+    authority, alpn, tls, crc = tlvs(rest[12:])
+    assert (authority, alpn) == ((2, b"mail.test"), (1, b"imap"))
+    assert (tls[0], crc[0]) == (0x20, 3)
+    assert tls[1][:5] == (b"\7\0\0\0\0" if shown else b"\1\0\0\0\1")
+    parts = tlvs(tls[1][5:])
+    name = [(0x22, b"client.test")] if shown else []
+    own = [
+        (0x24, b"ecdsa-with-SHA256"),
+        (0x25, b"RSA2048"),
+    ]  # an RSA key that an authority with EC has signed
+    assert parts == [(0x21, b"TLSv1.3"), *name, (0x23, cipher[0].encode()), *own]
