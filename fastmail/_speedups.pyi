@@ -65,8 +65,6 @@ class TLSContext:
         """
     def pairs(self) -> list[tuple[bytes, bytes]]:
         """Certificates with their chains, and keys, as PEM. Raises TLSError for a key that cannot be read."""
-    def key_types(self) -> list[int]:
-        """OpenSSL's number for the kind of each key."""
     def renew(self, fresh: TLSContext) -> None:
         """Take the certificates of ``fresh``, which has none afterwards; not while an engine serves."""
     def select_by_name(self) -> None:

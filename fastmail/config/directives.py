@@ -283,8 +283,7 @@ SSL = (
     _ssl("ssl_certificate_reload", _1, Kind("on, off or time", tls.parse_reload),
          Computed("on", lambda environment: tls.RELOAD),
          "How often certificate and key files are looked at: changed ones are taken without a reload, once "
-         "they have stayed the same for as long again; `on` is 10s. A key of another type takes a reload. "
-         "An addition of fastmail."),
+         "they have stayed the same for as long again; `on` is 10s. An addition of fastmail."),
     _ssl("ssl_password_file", _1, Kind("file", tls.parse_password_file), None,
          "Passphrases of keys, one per line, tried in turn."),
     _ssl("ssl_certificate_compression", _1, FLAG, False,

@@ -44,6 +44,7 @@ cdef struct TLSNames:           # certificates, and which name is whose
     NamedPair *entries          # sorted; none unless SNI has to choose
     uint32_t count
     char *texts                 # of the entries' names
+    bint stale                  # the context has certificates of a type that there are no longer
 
 
 cdef void names_free(TLSNames *names) noexcept nogil:
@@ -58,6 +59,14 @@ cdef void names_free(TLSNames *names) noexcept nogil:
     memset(names, 0, sizeof(TLSNames))
 
 
+cdef bint names_have(const TLSNames *names, int key_type) noexcept nogil:
+    cdef uint32_t i
+    for i in range(names.pair_count):
+        if EVP_PKEY_get_base_id(names.pairs[i].key) == key_type:
+            return True
+    return False
+
+
 cdef void context_renew(SSL_CTX *ctx, TLSNames *names, TLSNames *fresh) noexcept nogil:
     """Certificates in the place of others. Handshakes under way have references of their own; caches, tickets
     and sessions go on. Only for the thread that uses the context."""
@@ -65,12 +74,15 @@ cdef void context_renew(SSL_CTX *ctx, TLSNames *names, TLSNames *fresh) noexcept
     cdef uint32_t i
     names[0] = fresh[0]
     memset(fresh, 0, sizeof(TLSNames))
+    names.stale = old.stale
+    for i in range(old.pair_count):
+        names.stale |= not names_have(names, EVP_PKEY_get_base_id(old.pairs[i].key))
     for i in range(names.pair_count):
         SSL_CTX_use_certificate(ctx, names.pairs[i].certificate)
         SSL_CTX_set1_chain(ctx, names.pairs[i].chain)
         SSL_CTX_use_PrivateKey(ctx, names.pairs[i].key)
     SSL_CTX_set_cert_cb(ctx, NULL, NULL)
-    if names.count:
+    if names.count or names.stale:
         SSL_CTX_set_cert_cb(ctx, select_certificate, names)
     ERR_clear_error()
     names_free(&old)
@@ -109,6 +121,16 @@ cdef bint use_named(SSL *ssl, const TLSNames *names, const char *name, size_t si
     return True
 
 
+cdef void use_all(SSL *ssl, const TLSNames *names) noexcept nogil:
+    """The last of each type, as the context would have them."""
+    cdef uint32_t i
+    cdef Pair *pair
+    SSL_certs_clear(ssl)
+    for i in range(names.pair_count):
+        pair = &names.pairs[i]
+        SSL_use_cert_and_key(ssl, pair.certificate, pair.key, pair.chain, 1)
+
+
 cdef int select_certificate(SSL *ssl, void *owner) noexcept nogil:
     """SNI (RFC 6066 section 3): the certificates whose own names match, exactly or by a wildcard for the
     first label. A client that names nothing, or nobody, gets what nginx serves: the last of each type."""
@@ -117,7 +139,9 @@ cdef int select_certificate(SSL *ssl, void *owner) noexcept nogil:
     cdef char text[256]
     cdef size_t i, size = 0, dot = 0
     text[0] = 0
-    if name == NULL:
+    if names.stale:
+        use_all(ssl, names)
+    if name == NULL or names.count == 0:
         return 1
     while name[size]:
         if size == sizeof(text):
@@ -214,10 +238,6 @@ cdef class TLSContext:
         return [(certificate_pem(&self.names.pairs[i]), key_pem(self.names.pairs[i].key))
                 for i in range(self.names.pair_count)]
 
-    def key_types(self):
-        cdef uint32_t i
-        return [EVP_PKEY_get_base_id(self.names.pairs[i].key) for i in range(self.names.pair_count)]
-
     def renew(self, TLSContext fresh not None):
         context_renew(self.ctx, &self.names, &fresh.names)
 
@@ -229,7 +249,7 @@ cdef class TLSContext:
         cdef uint32_t i
         cdef char *text
         cdef list entries = []
-        types = self.key_types()
+        types = [EVP_PKEY_get_base_id(self.names.pairs[i].key) for i in range(self.names.pair_count)]
         if len(set(types)) == len(types):
             return
         for i in range(self.names.pair_count):

@@ -70,8 +70,6 @@ class CertificateWatch:
         names = ", ".join(f'"{os.fsdecode(name)}"' for name, _ in tls.files if _is_file(name))
         try:
             fresh = tls.fresh()
-            if fresh.key_types() != tls.context.key_types():
-                raise TLSError("the keys are of another type, which takes a reload")
             renew(watched.number, fresh)
         except (TLSError, BufferError) as error:
             self._log.error(f"certificate {names} could not be renewed, the old one stays: {error}")

@@ -1,5 +1,6 @@
 """TLS towards clients: each ssl_* directive by what a client, the auth server or the log sees."""
 
+import contextlib
 import socket
 import ssl
 import subprocess
@@ -601,3 +602,21 @@ def test_broken_pair_keeps_the_old_one(door: Door, renewing: Path) -> None:
     door.site.wait_log('mail.crt" renewed')
     wait_for("the new certificate", lambda: serial(door) != old)
     assert sum("could not be renewed" in line for line in door.site.log()) == 1
+
+
+def test_renewed_with_a_key_of_another_type(door: Door, renewing: Path) -> None:
+    rsa = door.pki.ca.issue("mail.test", names=["mail.test"], kind="rsa", file="third")
+    link(renewing, rsa)
+    door.site.wait_log('mail.crt" renewed')
+
+    def types() -> set[str]:
+        found = set()
+        for ciphers in ("ECDSA", "aRSA"):
+            context = trusting(door.pki, maximum_version=V2)
+            context.set_ciphers(ciphers)
+            for _ in range(4):
+                with contextlib.suppress(ssl.SSLError), door.connect(context):
+                    found.add(ciphers)
+        return found
+
+    wait_for("the old type's end", lambda: types() == {"aRSA"})
