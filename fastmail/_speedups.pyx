@@ -18,6 +18,7 @@ cdef struct Session
 cdef struct Channel
 cdef struct ProxyHeader
 cdef struct BackendSession
+cdef struct LastBackend
 
 # bytes and encodings
 include "engine/buffers.pyx"
@@ -56,6 +57,7 @@ include "engine/handshake.pyx"
 include "engine/commands.pyx"
 include "engine/backendtls.pyx"
 include "engine/backend.pyx"
+include "engine/preconnect.pyx"
 include "engine/relay.pyx"
 include "engine/authconn.pyx"
 include "engine/loop.pyx"

@@ -225,6 +225,13 @@ PROXY = (
               "PROXY header towards the backend: version 1 (`on`) or 2."),
     Directive("proxy_smtp_auth", _MAIL, _1, FLAG, False, _VALUE,
               "Log in at the SMTP backend with AUTH PLAIN."),
+    Directive("proxy_preconnect", _MAIL, _1, FLAG, False, _VALUE,
+              "Connect to the backend that this user had last while the auth server is still being asked, "
+              "and drop the connection, unused, if it names another. Who tries passwords then makes "
+              "connections to backends. Each worker remembers 4096 users per server. An addition of fastmail."),
+    Directive("proxy_pipelining", _MAIL, _1, FLAG, False, _VALUE,
+              "Send USER and PASS to POP3 backends at once; they must all have PIPELINING (RFC 2449). SMTP "
+              "backends say so themselves, and need no directive. An addition of fastmail."),
     Directive("xclient", _MAIL, _1, FLAG, True, _VALUE, "Tell the SMTP backend about the client (XCLIENT)."),
     Directive("proxy_bind", _MAIL, _SOME, Kind("addresses or off", proxy_bind.parse), (), _VALUE,
               "Local addresses, with or without a port, to connect to backends from: those of the backend's "

@@ -5,6 +5,40 @@ cdef struct Address:
     socklen_t size
 
 
+cdef struct Endpoint:           # an address with its port, as plain numbers
+    int family
+    uint16_t port
+    uint8_t address[16]
+
+
+cdef void endpoint_of(Endpoint *e, const sockaddr_storage *a) noexcept nogil:
+    memset(e, 0, sizeof(Endpoint))
+    e.family = a.ss_family
+    if e.family == AF_INET:
+        memcpy(e.address, &(<sockaddr_in *> a).sin_addr, 4)
+        e.port = ntohs((<sockaddr_in *> a).sin_port)
+    elif e.family == AF_INET6:
+        memcpy(e.address, &(<sockaddr_in6 *> a).sin6_addr, 16)
+        e.port = ntohs((<sockaddr_in6 *> a).sin6_port)
+
+
+cdef inline bint is_internet(const Endpoint *e) noexcept nogil:
+    return e.family == AF_INET or e.family == AF_INET6
+
+
+cdef void address_of(Address *a, const Endpoint *e) noexcept nogil:
+    """The other way round, for addresses of the internet."""
+    memset(a, 0, sizeof(Address))
+    a.addr.ss_family = <sa_family_t> e.family
+    if e.family == AF_INET:
+        memcpy(&(<sockaddr_in *> &a.addr).sin_addr, e.address, 4)
+        a.size = sizeof(sockaddr_in)
+    else:
+        memcpy(&(<sockaddr_in6 *> &a.addr).sin6_addr, e.address, 16)
+        a.size = sizeof(sockaddr_in6)
+    (<sockaddr_in *> &a.addr).sin_port = htons(e.port)  # sin6_port is at the same place
+
+
 cdef int set_address(Address *a, object family_and_address) except -1:
     """From ``(family, address)``. ValueError names the address that is not numeric."""
     family, address = family_and_address

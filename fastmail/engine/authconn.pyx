@@ -9,6 +9,7 @@ cdef struct AuthConnection:
     int64_t body                # bytes of the last answer's body still to come; nobody reads them
     Channel channel
     uint64_t deadline           # milliseconds: when the body must be there
+    uint64_t idle_turn          # in which it became idle
     bint reused                 # has answered before
     bint answered               # a byte of this answer has come
     bint dead
@@ -59,9 +60,15 @@ cdef AuthConnection *auth_open(Core *core, Session *s) noexcept nogil:
 
 cdef AuthConnection *auth_idle(Core *core, ServerConf *server) noexcept nogil:
     """An idle connection whose last answer is complete and behind which nothing has come: that would be
-    taken for the answer to this login. The events of this turn may not have told yet, so we look."""
+    taken for the answer to this login. A turn deals with the events of these connections before all others:
+    one that has been idle since before this turn, and is still there, was silent. At the others we look."""
     cdef AuthConnection *a = server.idle
     cdef AuthConnection *following
+    while a != NULL:
+        if a.body == 0 and a.idle_turn != core.turn and not core.batch_full:
+            return a
+        a = a.next
+    a = server.idle
     while a != NULL:
         following = a.next
         if a.body == 0:
@@ -225,6 +232,7 @@ cdef void auth_detach(Core *core, AuthConnection *a, const Answer *answer) noexc
     a.session.auth = NULL
     a.session = NULL
     a.body = answer.body - extra
+    a.idle_turn = core.turn
     a.next = a.server.idle
     a.server.idle = a
     a.server.idle_count += 1

@@ -8,21 +8,36 @@ cdef void session_connect(Core *core, Session *s) noexcept nogil:
     s.phase = PHASE_LOGIN
     upstream_start(l)
     session_deadline(core, s, s.server.timeout)
-    if not connections_left(core):
-        session_log_connections(core, s)
-        session_internal_error(core, s)
-        return
-    s.backend.fd = session_connect_from(core, s)
-    if s.backend.fd < 0:
-        session_internal_error(core, s)
-        return
-    s.backend.cuts = l.upstream_address.addr.ss_family == AF_UNIX
+    if not session_is_preconnected(s):
+        session_leave_backend(core, s)
+        l.preconnected.family = 0
+        if not connections_left(core):
+            session_log_connections(core, s)
+            session_internal_error(core, s)
+            return
+        if not session_open_backend(core, s, False):
+            session_internal_error(core, s)
+            return
     if s.server.proxy_protocol:
         session_put_proxy_header(s)
-    if l.tls_due:
-        s.backend.blocked = True    # until the connection stands
-    if not channel_watch(core, &s.backend, s, TAG_BACKEND, s.backend.blocked):
-        session_failed(core, s, b"epoll_ctl() failed", fm_errno(), False)
+    session_login(core, s)
+
+
+cdef bint session_open_backend(Core *core, Session *s, bint quiet) noexcept nogil:
+    """Begin to connect to upstream_address. False: it failed and, unless ``quiet``, has been logged."""
+    s.backend.fd = session_connect_from(core, s, quiet)
+    if s.backend.fd < 0:
+        return False
+    s.login.backend_turn = core.turn
+    s.backend.cuts = s.login.upstream_address.addr.ss_family == AF_UNIX
+    if s.server.proxy_protocol or s.server.proxy_ssl:
+        s.backend.blocked = True    # until the connection stands: we speak first
+    if channel_watch(core, &s.backend, s, TAG_BACKEND, s.backend.blocked):
+        return True
+    if not quiet:
+        session_say(s, LOG_ALERT, fm_errno(), b"epoll_ctl() failed")
+    channel_close(core, &s.backend)
+    return False
 
 
 cdef void session_put_proxy_header(Session *s) noexcept nogil:
@@ -43,12 +58,11 @@ cdef void session_put_proxy_header(Session *s) noexcept nogil:
         put_proxy_v2(&l.order, &source, &to, s.client.ssl)
     l.action = b"sending PROXY protocol header to upstream"
     l.proxy_header_due = True
-    s.backend.blocked = True
 
 
-cdef int session_connect_from(Core *core, Session *s) noexcept nogil:
+cdef int session_connect_from(Core *core, Session *s, bint quiet) noexcept nogil:
     """Connect to the backend from the addresses of proxy_bind in turn: what one cannot do (no such address,
-    no port left) the next may. -1: it failed and has been logged."""
+    no port left) the next may. -1: it failed and, unless ``quiet``, has been logged."""
     cdef Login *l = s.login
     cdef ServerConf *server = s.server
     cdef Connecting failed
@@ -67,14 +81,15 @@ cdef int session_connect_from(Core *core, Session *s) noexcept nogil:
         if fd >= 0:
             return fd
         err = fm_errno()
-        log_connect_failed(s, failed, source.text if failed == CONNECTING_BIND
-                           else buffer_span(&l.upstream_text), err)
+        if not quiet:
+            log_connect_failed(s, failed, source.text if failed == CONNECTING_BIND
+                               else buffer_span(&l.upstream_text), err)
         if failed == CONNECTING_SOCKET or (failed == CONNECTING_CONNECT and err != EADDRNOTAVAIL):
             return -1
     if tried:
         return -1
     fd = connect_to(core, &l.upstream_address, NULL, &failed)
-    if fd < 0:
+    if fd < 0 and not quiet:
         log_connect_failed(s, failed, buffer_span(&l.upstream_text), fm_errno())
     return fd
 
@@ -119,6 +134,8 @@ cdef void session_login(Core *core, Session *s) noexcept nogil:
         n = channel_recv(&s.backend, l.reply.data + l.reply.end, room) if room else <ssize_t> IO_CLOSED
         if n == IO_AGAIN:
             return
+        if (n == IO_ERROR or n == IO_CLOSED) and session_guess_failed(core, s):
+            return
         if n == IO_ERROR:
             session_failed(core, s, channel_recv_failed(&s.backend), fm_errno(), False)
             return
@@ -141,6 +158,8 @@ cdef bint session_send_order(Core *core, Session *s) noexcept nogil:
     if l.order.end == l.order.start:
         return True
     if not channel_flush(&s.backend, &l.order):
+        if session_guess_failed(core, s):
+            return False
         session_failed(core, s, channel_send_failed(&s.backend), fm_errno(), False)
         return False
     if l.proxy_header_due and not s.backend.blocked:

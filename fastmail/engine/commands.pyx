@@ -68,6 +68,8 @@ cdef void session_ask(Core *core, Session *s) noexcept nogil:
         session_ask_python(core, s)
     else:
         auth_begin(core, s)
+    if s.phase == PHASE_AUTH:
+        session_preconnect(core, s)
 
 
 cdef void session_ask_python(Core *core, Session *s) noexcept nogil:
@@ -90,7 +92,9 @@ cdef void session_answered(Core *core, Session *s) noexcept nogil:
     answer_reset(&l.answer)
     if outcome == OUTCOME_PROXY:
         session_connect(core, s)
-    elif outcome == OUTCOME_ERROR:
+        return
+    session_leave_backend(core, s)
+    if outcome == OUTCOME_ERROR:
         session_internal_error(core, s)
     elif outcome == OUTCOME_AGAIN:
         s.phase = PHASE_AGAIN

@@ -55,6 +55,7 @@ cdef struct ServerConf:
     bint proxy_pass_error_message
     bint xclient
     bint proxy_smtp_auth
+    bint proxy_pipelining       # POP3: USER and PASS at once
     uint64_t resolver_timeout   # 0: no resolver
     int proxy_protocol          # towards backends: 0 (off), 1 or 2
     SSL_CTX *proxy_tls          # NULL: backends are spoken to in clear
@@ -64,6 +65,7 @@ cdef struct ServerConf:
     Span proxy_ssl_name         # empty: the backend's address
     bint proxy_ssl_server_name
     BackendSession *backend_sessions    # proxy_ssl_session_reuse
+    LastBackend *last_backends  # proxy_preconnect; NULL: off
     Network *real_ip_from       # peers whose PROXY header is believed
     uint32_t real_ip_count
     Log log
@@ -98,7 +100,8 @@ cdef class Server:
                  capabilities=(), uint32_t client_buffer=4096, uint64_t timeout=60_000,
                  uint32_t max_errors=5, uint32_t proxy_buffer=4096,
                  uint64_t proxy_timeout=86_400_000, bint proxy_pass_error_message=False,
-                 bint xclient=True, bint proxy_smtp_auth=False,
+                 bint xclient=True, bint proxy_smtp_auth=False, bint proxy_pipelining=False,
+                 bint proxy_preconnect=False,
                  uint64_t smtp_greeting_delay=0, log=(), str starttls="off",
                  TLSContext tls=None, bint auth_http_pass_client_cert=False,
                  int proxy_protocol=0, set_real_ip_from=(),
@@ -140,6 +143,11 @@ cdef class Server:
         c.proxy_pass_error_message = proxy_pass_error_message
         c.xclient = xclient
         c.proxy_smtp_auth = proxy_smtp_auth
+        c.proxy_pipelining = proxy_pipelining
+        if proxy_preconnect:
+            c.last_backends = last_backends_new()
+            if c.last_backends == NULL:
+                raise MemoryError
         log_set(&c.log, log)
         self.set_binds(proxy_bind)
         set_address(&c.auth_address, auth_http)
@@ -194,6 +202,7 @@ cdef class Server:
     def __dealloc__(self):
         free(self.conf.binds)
         free(self.conf.real_ip_from)
+        free(self.conf.last_backends)
         backend_sessions_free(self.conf.backend_sessions)
 
     cdef Span keep(self, bytes data):

@@ -26,6 +26,8 @@ cdef struct Flow:               # one direction of a relay
 
 cdef struct Core:
     int epoll
+    uint64_t turn               # counts the batches of events
+    bint batch_full             # there may be more events than this batch has
     Clock clock
     Wheel wheel
     Timer body_timer            # when kept auth connections must have got their bodies

@@ -286,15 +286,27 @@ cdef enum ImapUpstream:
     IMAP_UP_SECURED
 
 
-cdef void put_literal(Buffer *out, Buffer *what) noexcept nogil:
+cdef void put_literal(Buffer *out, Buffer *what, bint waits) noexcept nogil:
+    """Announce one; ``waits``: for the backend's go-ahead."""
     puts(out, b"{")
     put_number(out, buffer_used(what))
-    puts(out, b"}\r\n")
+    puts(out, b"}\r\n" if waits else b"+}\r\n")
+
+
+cdef bint imap_literal_plus(Span greeting) noexcept nogil:
+    """``* OK [CAPABILITY … LITERAL+ …] …``: what stands outside the brackets does not count."""
+    cdef const char *code = b"* OK [CAPABILITY "
+    cdef char *end
+    if greeting.size < 17 or memcmp(greeting.data, code, 17) != 0:
+        return False
+    end = <char *> memchr(greeting.data, 93, greeting.size)
+    return end != NULL and has_word(span_of(greeting.data, <size_t> (end - greeting.data)), b"LITERAL+")
 
 
 cdef UpstreamStep imap_send_login(Login *l) noexcept nogil:
-    """In one line whenever the values and the line length allow it: it saves two round trips. In
-    synchronising literals otherwise, which every server takes (RFC 3501 section 6.2.3)."""
+    """In one line whenever the values and the line length allow it: it saves two round trips. So do
+    literals that need no go-ahead, where the greeting offers them. Synchronising ones otherwise, which every
+    server takes (RFC 3501 section 6.2.3)."""
     cdef Span login = buffer_span(&l.login)
     cdef Span password = buffer_span(&l.password)
     l.action = b"sending LOGIN command to upstream"
@@ -312,9 +324,28 @@ cdef UpstreamStep imap_send_login(Login *l) noexcept nogil:
         buffer_free(&l.order)
         put(&l.order, l.tag, l.tag_size)
         puts(&l.order, b"LOGIN ")
-    put_literal(&l.order, &l.login)
+    put_literal(&l.order, &l.login, not l.literal_plus_offered)
     l.upstream = IMAP_UP_USER
+    if l.literal_plus_offered:
+        imap_send_user(l)
+        imap_send_password(l)
     return UP_NEXT
+
+
+cdef void imap_send_user(Login *l) noexcept nogil:
+    l.action = b"sending user name to upstream"
+    put_span(&l.order, buffer_span(&l.login))
+    puts(&l.order, b" ")
+    put_literal(&l.order, &l.password, not l.literal_plus_offered)
+    l.upstream = IMAP_UP_PASSWORD
+
+
+cdef void imap_send_password(Login *l) noexcept nogil:
+    l.action = b"sending password to upstream"
+    put_span(&l.order, buffer_span(&l.password))
+    puts(&l.order, b"\r\n")
+    credentials_wipe(l)
+    l.upstream = IMAP_UP_LOGIN
 
 
 cdef UpstreamStep imap_send(Login *l, ImapUpstream state, const char *command,
@@ -350,6 +381,7 @@ cdef UpstreamStep imap_upstream(Login *l, Span line) noexcept nogil:
             return UP_REJECTED
         if upstream_starts_tls(l):
             return imap_send(l, IMAP_UP_CAPABILITY, b"CAPABILITY\r\n", b"sending CAPABILITY to upstream")
+        l.literal_plus_offered = imap_literal_plus(line)
         return imap_send_login(l)
     if l.upstream == IMAP_UP_CAPABILITY:
         return imap_start_tls(l, line)
@@ -365,15 +397,7 @@ cdef UpstreamStep imap_upstream(Login *l, Span line) noexcept nogil:
     if line.size < 1 or line.data[0] != 43:
         return UP_REJECTED
     if l.upstream == IMAP_UP_USER:
-        l.action = b"sending user name to upstream"
-        put_span(&l.order, buffer_span(&l.login))
-        puts(&l.order, b" ")
-        put_literal(&l.order, &l.password)
-        l.upstream = IMAP_UP_PASSWORD
-        return UP_NEXT
-    l.action = b"sending password to upstream"
-    put_span(&l.order, buffer_span(&l.password))
-    puts(&l.order, b"\r\n")
-    credentials_wipe(l)
-    l.upstream = IMAP_UP_LOGIN
+        imap_send_user(l)
+    else:
+        imap_send_password(l)
     return UP_NEXT

@@ -75,6 +75,11 @@ cdef struct Login:
     bint tls_due                # the handshake with the backend comes next
     bint upstream_tls           # the backend is spoken to in TLS
     bint starttls_offered       # by the backend
+    bint literal_plus_offered   # IMAP: literals need not wait for a go-ahead (RFC 7888)
+    bint pipelining_offered     # SMTP: RFC 2920
+    uint64_t last_backend       # proxy_preconnect: which place is this user's
+    Endpoint preconnected       # where the channel to the backend leads, if that was a guess
+    uint64_t backend_turn       # in which that was opened: events of that turn are of one before it
     bint proxy_header_due       # order begins with a PROXY header, which must go out whole
     Buffer order                # bytes for the backend
     Buffer reply                # bytes from it; at most proxy_buffer

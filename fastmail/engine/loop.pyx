@@ -188,11 +188,9 @@ cdef void dispatch(Core *core, const epoll_event *event) noexcept nogil:
         session_event(core, <Session *> owner, True, event.events)
     elif tag == TAG_BACKEND:
         session_event(core, <Session *> owner, False, event.events)
-    elif tag == TAG_AUTH:
-        auth_event(core, <AuthConnection *> owner, event.events)
     elif tag == TAG_LISTENER:
         accept_from(core, <Listener *> owner)
-    else:
+    elif tag == TAG_ORDERS:
         take_orders(core)
 
 
@@ -261,10 +259,15 @@ cdef bint turn(Core *core, bint wait) noexcept nogil:
     if wait and core.run == NULL and core.handshakes == NULL:
         timeout = wheel_wait(&core.wheel, core.clock.now)
     n = epoll_wait(core.epoll, events, EVENTS_MAX, timeout)
+    core.turn += 1
+    core.batch_full = n == EVENTS_MAX
     clock_update(&core.clock)
     if fm_load_acquire(&core.stop_ordered):
         core.finished = True
         return False
+    for i in range(n):          # these first: see auth_idle()
+        if events[i].data.u64 & TAG_MASK == TAG_AUTH:
+            auth_event(core, <AuthConnection *> (events[i].data.u64 & ~<uint64_t> TAG_MASK), events[i].events)
     for i in range(n):
         dispatch(core, &events[i])
     if core.run != NULL:

@@ -196,17 +196,23 @@ cdef UpstreamStep pop3_upstream(Login *l, Span line) noexcept nogil:
             note(l, LOG_ERR, b"login or password contains CR, LF or NUL and cannot be sent")
             return UP_ERROR
         l.action = b"sending user name to upstream"
-        puts(&l.order, b"USER ")
-        put_span(&l.order, buffer_span(&l.login))
-        puts(&l.order, b"\r\n")
+        pop3_put(l, b"USER ", &l.login)
+        if l.server.proxy_pipelining:
+            pop3_put(l, b"PASS ", &l.password)
+            credentials_wipe(l)
         l.upstream = POP3_UP_USER
         return UP_NEXT
     if l.upstream == POP3_UP_USER:
         l.action = b"sending password to upstream"
-        puts(&l.order, b"PASS ")
-        put_span(&l.order, buffer_span(&l.password))
-        puts(&l.order, b"\r\n")
-        credentials_wipe(l)
+        if not l.server.proxy_pipelining:
+            pop3_put(l, b"PASS ", &l.password)
+            credentials_wipe(l)
         l.upstream = POP3_UP_PASS
         return UP_NEXT
     return UP_ACCEPTED
+
+
+cdef void pop3_put(Login *l, const char *command, Buffer *value) noexcept nogil:
+    puts(&l.order, command)
+    put_span(&l.order, buffer_span(value))
+    puts(&l.order, b"\r\n")

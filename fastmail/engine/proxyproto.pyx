@@ -145,27 +145,6 @@ cdef void put_proxy_headers(Buffer *out, const ProxyHeader *h) noexcept nogil:
 
 # --- to backends -----------------------------------------------------------------------------------
 
-cdef struct Endpoint:           # one side of the client's connection
-    int family
-    uint16_t port
-    uint8_t address[16]
-
-
-cdef void endpoint_of(Endpoint *e, const sockaddr_storage *a) noexcept nogil:
-    memset(e, 0, sizeof(Endpoint))
-    e.family = a.ss_family
-    if e.family == AF_INET:
-        memcpy(e.address, &(<sockaddr_in *> a).sin_addr, 4)
-        e.port = ntohs((<sockaddr_in *> a).sin_port)
-    elif e.family == AF_INET6:
-        memcpy(e.address, &(<sockaddr_in6 *> a).sin6_addr, 16)
-        e.port = ntohs((<sockaddr_in6 *> a).sin6_port)
-
-
-cdef inline bint is_internet(const Endpoint *e) noexcept nogil:
-    return e.family == AF_INET or e.family == AF_INET6
-
-
 cdef void put_proxy_v1(Buffer *out, const Endpoint *source, const Endpoint *to) noexcept nogil:
     """The family named is the client's; the other side is printed as it is."""
     if not is_internet(source) or not is_internet(to):

@@ -222,6 +222,7 @@ cdef void relay_start(Core *core, Session *s) noexcept nogil:
     cdef Span upstream = buffer_span(&l.upstream_text)
     cdef bint kept
     session_log(s, LOG_INFO, 0, b"client logged in", span_of(NULL, 0), NULL, NULL)
+    session_remember_backend(s)
     upstream_accepted(l)
     kept = not l.output.failed \
         and flow_keep(&s.down, l.output.data + l.output.start, buffer_used(&l.output)) \

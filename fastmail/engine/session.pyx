@@ -312,6 +312,8 @@ cdef void session_leave_backend(Core *core, Session *s) noexcept nogil:
         tls_goodbye(&s.backend)
         ERR_clear_error()
     channel_close(core, &s.backend)
+    memset(&s.backend, 0, sizeof(Channel))
+    s.backend.fd = -1
 
 
 cdef void session_end(Core *core, Session *s) noexcept nogil:
@@ -399,6 +401,8 @@ cdef void session_event(Core *core, Session *s, bint client, uint32_t events) no
             return
         elif s.phase in (PHASE_AUTH, PHASE_PAUSE, PHASE_AGAIN, PHASE_LOGIN) and not events & EPOLLOUT:
             return              # the client is not read now
+    elif s.backend.fd < 0 or (s.login != NULL and s.login.backend_turn == core.turn):
+        return                  # of a connection that proxy_preconnect has given up meanwhile
     else:
         channel_event(&s.backend, events)
     session_serve(core, s)

@@ -12,7 +12,7 @@ cdef void upstream_start(Login *l) noexcept nogil:
     l.own_reply = NULL
     l.line = l.reply_scan = 0
     l.tls_due = l.server.proxy_ssl
-    l.upstream_tls = l.starttls_offered = False
+    l.upstream_tls = l.starttls_offered = l.literal_plus_offered = l.pipelining_offered = False
 
 
 cdef inline bint upstream_starts_tls(const Login *l) noexcept nogil:

@@ -61,6 +61,8 @@ def _make_server(server: ServerConfiguration, log: list[tuple[int, int]]) -> _sp
         proxy_pass_error_message=server["proxy_pass_error_message"],
         xclient=server["xclient"],
         proxy_smtp_auth=server["proxy_smtp_auth"],
+        proxy_pipelining=server["proxy_pipelining"],
+        proxy_preconnect=server["proxy_preconnect"],
         smtp_greeting_delay=server["smtp_greeting_delay"],
         log=log,
         proxy_protocol=_PROXY_VERSIONS[server["proxy_protocol"]],

@@ -75,6 +75,30 @@ VALUES = [
                 b'"' * 500 + b"\r\n"),
 ]  # fmt: skip
 
+PLUS = b"* OK [CAPABILITY IMAP4rev1 LITERAL+ IDLE] hi\r\n"
+EIGHT_BIT = b"a AUTHENTICATE PLAIN " + b64encode(b"\0us\xe9r\0pa\nss") + b"\r\n"
+
+
+def greeted(name: str, greeting: bytes, *orders: bytes) -> Login:
+    """A login that takes literals, behind this greeting."""
+    said = [greeting, *[b"+ go\r\n"] * (len(orders) - 1), b"a OK in\r\n"]
+    return Login(name, list(zip(said, [*orders, b""], strict=True)), reply="a OK in", client=EIGHT_BIT)
+
+
+IN_THREE = (b"a LOGIN {4}\r\n", b"us\xe9r {5}\r\n", b"pa\nss\r\n")
+LITERAL_PLUS = [
+    greeted("offered", PLUS, b"a LOGIN {4+}\r\nus\xe9r {5+}\r\npa\nss\r\n"),
+    greeted("offered in lower case, last", PLUS.replace(b"LITERAL+ IDLE", b"idle literal+"),
+            b"a LOGIN {4+}\r\nus\xe9r {5+}\r\npa\nss\r\n"),
+    greeted("LITERAL- is for short ones", PLUS.replace(b"LITERAL+", b"LITERAL-"), *IN_THREE),
+    greeted("named outside of the code", b"* OK [CAPABILITY IMAP4rev1] LITERAL+ \r\n", *IN_THREE),
+    greeted("another code", b"* OK [ALERT LITERAL+ ] hi\r\n", *IN_THREE),
+    greeted("a code without an end", b"* OK [CAPABILITY LITERAL+ hi\r\n", *IN_THREE),
+    Login("values that fit a line go in one", [(PLUS, LINE), ("a OK in", b"")], reply="a OK in"),
+    Login("a refusal", [(PLUS, b"a LOGIN {4+}\r\nus\xe9r {5+}\r\npa\nss\r\n"), ("a NO no", b"")], "rejected", INTERNAL,
+          ['error: upstream sent invalid response: "NO no"'], client=EIGHT_BIT),
+]  # fmt: skip
+
 REFUSED = [
     *refused("a negative greeting", "* BYE full", "* BYE full", greeting=True),
     *refused("PREAUTH", "* PREAUTH hi", "* PREAUTH hi", greeting=True),
@@ -104,4 +128,4 @@ REFUSED = [
           options={"proxy_buffer": 14}),
 ]  # fmt: skip
 
-TABLES = {"accepted": ACCEPTED, "values": VALUES, "refused": REFUSED}
+TABLES = {"accepted": ACCEPTED, "values": VALUES, "literal+": LITERAL_PLUS, "refused": REFUSED}

@@ -33,7 +33,26 @@ BAD_PASS: list[tuple[str | bytes, str | bytes]] = [
     ("-ERR [IN-USE] locked", b""),
 ]
 
+def at_once(
+    name: str, says: list[tuple[str | bytes, str | bytes]], ending: str, reply: str, *log: str, **more: object
+) -> Login:
+    return pop3(name, says, ending, reply, log, options={"proxy_pipelining": True}, **more)
+
+
+PIPELINED = "USER user\nPASS pass"
+
 TABLES = {
+    "proxy_pipelining": [
+        at_once("user and pass", [("+OK hi", PIPELINED), ("+OK u", b""), ("+OK in", b"")], "accepted", "+OK in"),
+        at_once("both replies at once", [("+OK hi", PIPELINED), ("+OK u\n+OK in", b"")], "accepted", "+OK in"),
+        at_once("a refused user", [("+OK hi", PIPELINED), ("-ERR who\n-ERR what", b"")], "rejected", INTERNAL,
+                f'error: {SENT}"-ERR who"'),
+        at_once("a refused password", [("+OK hi", PIPELINED), ("+OK u\n-ERR no", b"")], "rejected", INTERNAL,
+                f'error: {SENT}"-ERR no"'),
+        at_once("no greeting, no password", [("-ERR down", b"")], "rejected", INTERNAL, f'error: {SENT}"-ERR down"'),
+        at_once("line ends", [("+OK hi", b"")], "rejected", INTERNAL, HARMFUL,
+                client=b"AUTH PLAIN " + b64encode(b"\0user\0pa\r\nss") + b"\r\n"),
+    ],
     "login": [
         pop3("user and pass", [("+OK hi", "USER user"), ("+OK u", "PASS pass"), ("+OK logged in", b"")],
              reply="+OK logged in"),

@@ -111,4 +111,30 @@ REFUSED = [
     *refused("mail", [*TO_MAIL, ("451 later", b"")], client=ENVELOPE, options=NONE),
 ]
 
-TABLES = {"order": ORDER, "reply": REPLIES, "refused": REFUSED}
+OFFER = "250-e\n250-SIZE\n250 PIPELINING"
+GROUP = f"{MAIL}\n{RCPT}"
+TO_GROUP: Says = [*TO_MAIL[:-1], (OFFER, GROUP)]
+
+
+def envelope(name: str, says: Says, ending: str = "accepted", reply: str = "250 r", *log: str, **options: object) -> Login:
+    return smtp(name, says, ending, reply, log, client=ENVELOPE, options=NONE | options)
+
+
+# The sender and the recipient in one group, where the last EHLO offers it (RFC 2920).
+PIPELINING = [
+    envelope("offered", [*TO_GROUP, ("250 s", b""), ("250 r", b"")]),
+    envelope("both replies at once", [*TO_GROUP, ("250 s\n250 r", b"")]),
+    envelope("a refused recipient", [*TO_GROUP, ("250 s\n550-who\n550 is that", b"")], reply="550-who\n550 is that"),
+    envelope("a refused sender", [*TO_GROUP, ("451 later\n503 first", b"")], "rejected", INTERNAL,
+             f'error: {SENT}"451 later"'),
+    envelope("no xclient", [*HELLO, ("250-me\n250 pipelining", GROUP), ("250 s", b""), ("250 r", b"")], xclient=False),
+    envelope("only the last EHLO counts", [*HELLO, ("250-me\n250 PIPELINING", NOBODY), ("220 x", "EHLO cli"),
+                                           ("250 e", MAIL), ("250 s", RCPT), ("250 r", b"")]),
+    envelope("not behind XCLIENT", [*HELLO, ("250-me\n250-XCLIENT ADDR\n250 PIPELINING", NOBODY), ("220 x", "EHLO cli"),
+                                    (OFFER, GROUP), ("250 s", b""), ("250 r", b"")]),
+    envelope("the first line is a name", [*TO_MAIL[:-1], ("250 PIPELINING", MAIL), ("250 s", RCPT), ("250 r", b"")]),
+    envelope("another word", [*TO_MAIL[:-1], ("250-e\n250 XPIPELINING", MAIL), ("250 s", RCPT), ("250 r", b"")]),
+    smtp("nothing of a login is pipelined", [*NO_HELLO, ("220 x", "EHLO x"), (OFFER, b"")], client=f"EHLO x\n{AUTH}"),
+]  # fmt: skip
+
+TABLES = {"pipelining": PIPELINING, "order": ORDER, "reply": REPLIES, "refused": REFUSED}

@@ -192,6 +192,8 @@ def test_send_without_login(house: MailHouse, name: str, client: str, tmp_path: 
     assert without_trace(read) == EVERYTHING
     expected = f"from {HELO} (unknown [{CLIENT}])" if OPEN_DOORS[name].trusted else "from proxy.example ("
     assert expected in trace_of(read)
+    # Sender and recipient went out in one group. Postfix looks whether anything came together that must not.
+    assert "improper command pipelining" not in house.postfix.log()
 
 
 @pytest.fixture(scope="module")
