@@ -228,7 +228,8 @@ PROXY = (
     Directive("proxy_preconnect", _MAIL, _1, FLAG, False, _VALUE,
               "Connect to the backend that this user had last while the auth server is still being asked, "
               "and drop the connection, unused, if it names another. Who tries passwords then makes "
-              "connections to backends. Each worker remembers 4096 users per server. An addition of fastmail."),
+              "connections to backends. Each worker remembers 4096 users per server. An addition of "
+              "fastmail."),
     Directive("proxy_pipelining", _MAIL, _1, FLAG, False, _VALUE,
               "Send USER and PASS to POP3 backends at once; they must all have PIPELINING (RFC 2449). SMTP "
               "backends say so themselves, and need no directive. An addition of fastmail."),
