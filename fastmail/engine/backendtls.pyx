@@ -76,7 +76,7 @@ cdef bint session_begin_backend_tls(Core *core, Session *s) noexcept nogil:
     cdef BackendSession *place
     cdef Login *l = s.login
     l.action = b"SSL handshaking to upstream"
-    if not tls_begin(&s.backend, s.server.proxy_tls, False):
+    if not tls_begin(core, &s.backend, s.server.proxy_tls, False):
         return False
     SSL_set_ex_data(s.backend.ssl, 0, s)
     backend_name(s, name, sizeof(name))

@@ -72,6 +72,7 @@ cdef struct Core:
     LogSink *sinks
     int sink_count
     char *shared                # one relay buffer for all
+    char *spare                 # a block for TLS records that wait; NULL: lent, or never needed
     Pipe *pipes                 # empty ones
     Timer pipe_timer            # when those are closed
     uint32_t pipe_count         # in the pool and lent

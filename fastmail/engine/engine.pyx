@@ -315,6 +315,7 @@ cdef class Engine:
         free(core.table)
         free(core.free_slots)
         free(core.shared)
+        free(core.spare)
         free(core)
         if self.counter_held:
             self.counter_held = False

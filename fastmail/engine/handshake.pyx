@@ -29,7 +29,7 @@ cdef void session_handshake(Core *core, Session *s) noexcept nogil:
     if s.client.ssl == NULL:
         if not session_flush(core, s):
             return
-        if not tls_begin(&s.client, s.server.tls, True):
+        if not tls_begin(core, &s.client, s.server.tls, True):
             session_say(s, LOG_ALERT, 0, b"SSL_new() failed")
             session_close(core, s)
             return

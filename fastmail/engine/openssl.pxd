@@ -135,6 +135,7 @@ cdef extern from "openssl/ssl.h" nogil:
     int SSL_CONF_cmd_value_type(SSL_CONF_CTX *c, const char *name) noexcept
     long SSL_CTX_set_mode(SSL_CTX *ctx, long mode) noexcept
     void SSL_CTX_set_read_ahead(SSL_CTX *ctx, int on) noexcept
+    int SSL_CTX_set_num_tickets(SSL_CTX *ctx, size_t count) noexcept
     SSL *SSL_new(SSL_CTX *ctx) noexcept
     void SSL_free(SSL *ssl) noexcept
     void SSL_set_bio(SSL *ssl, BIO *rbio, BIO *wbio) noexcept

@@ -9,6 +9,7 @@ cdef enum:
 cdef BIO_METHOD *channel_bio = NULL
 
 cdef struct Link:               # what a BIO knows
+    Core *core
     Channel *channel
     bint gathering              # records wait for others, to go out with them
     char *held                  # as it goes out: what is in clear is wiped, this is not
@@ -53,15 +54,25 @@ cdef bint link_push(Link *link) noexcept nogil:
         if sent < 0:
             return False
         link.start += <uint32_t> sent
-    if link.held != NULL:
-        free(link.held)
-        link.held = NULL
-        link.start = link.end = 0
+    link_return_block(link)
     return True
+
+
+cdef void link_return_block(Link *link) noexcept nogil:
+    """The engine keeps one: so large a block makes malloc() tidy up whenever it comes back."""
+    if link.core.spare == NULL:
+        link.core.spare = link.held
+    else:
+        free(link.held)
+    link.held = NULL
+    link.start = link.end = 0
 
 
 cdef bint link_hold(Link *link, const char *buf, uint32_t n) noexcept nogil:
     """Put it with what waits already. False: no room."""
+    if link.held == NULL:
+        link.held = link.core.spare
+        link.core.spare = NULL
     if link.held == NULL:
         link.held = <char *> malloc(HELD_MAX)
     if link.held == NULL or HELD_MAX - link.end < n:
@@ -95,7 +106,7 @@ cdef long bio_ctrl(BIO *b, int command, long number, void *p) noexcept nogil:
 cdef int bio_destroy(BIO *b) noexcept nogil:
     cdef Link *link = <Link *> BIO_get_data(b)
     if link != NULL:
-        free(link.held)
+        link_return_block(link)
         free(link)
         BIO_set_data(b, NULL)
     return 1
@@ -145,7 +156,7 @@ cdef int tls_prepare() except -1:
 tls_prepare()
 
 
-cdef bint tls_begin(Channel *c, SSL_CTX *context, bint accepting) noexcept nogil:
+cdef bint tls_begin(Core *core, Channel *c, SSL_CTX *context, bint accepting) noexcept nogil:
     """From now on the channel speaks TLS; the handshake is still to be done. False: no memory."""
     cdef SSL *ssl
     cdef BIO *bio
@@ -166,6 +177,7 @@ cdef bint tls_begin(Channel *c, SSL_CTX *context, bint accepting) noexcept nogil
             free(link)
             SSL_free(ssl)
             return False
+        link.core = core
         link.channel = c
         BIO_set_data(bio, link)
         BIO_set_init(bio, 1)
