@@ -97,22 +97,25 @@ class TLSContext:
     def session_id_context(self, extra: bytes = b"") -> None:
         """After certificates and CAs. ``extra`` is what else keeps sessions apart."""
 
-class TLSSessionCache:
-    """``ssl_session_cache shared:…``: a writable buffer, shared by all processes, of at least 8192 bytes.
+class SharedCache:
+    """Records in a writable buffer of at least 8192 bytes that processes share.
 
-    A buffer that has been one before goes on as it was. Sessions have ids of 1 to 32 bytes and at most 4096
+    A buffer that has been one before goes on as it was. Records have ids of 1 to 32 bytes and at most 4096
     bytes; the oldest give way.
     """
 
     def __init__(self, buffer: Any) -> None: ...
     def put(self, id: bytes, data: bytes, expires: int) -> bool:
-        """Keep a session until that second of the clock. False: it is too large."""
+        """Keep a record until then, on whatever clock get() is told. False: it is too large."""
     def get(self, id: bytes, now: int) -> bytes | None: ...
     def remove(self, id: bytes) -> None: ...
     def hold(self, id: bytes) -> None:
-        """Never let go of the lock that the session is under: for tests of what a death does."""
+        """Never let go of the lock that the record is under: for tests of what a death does."""
     def stats(self) -> dict[str, int]:
         """What all processes have ``stored``, found (``hits``) and not found (``misses``)."""
+
+class TLSSessionCache(SharedCache):
+    """``ssl_session_cache shared:…``, with the keys of tickets. Its clock is that of the day, in seconds."""
 
 def use_engine(name: bytes) -> None:
     """``ssl_engine``. Raises TLSError, and NotImplementedError if OpenSSL was built without engines."""

@@ -1,24 +1,14 @@
 """``ssl_session_cache``: kinds of TLS session stores."""
 
-import resource
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from . import units
 from .statement import Statement
-
-_SHARED_PAGES = 8
+from .zone import Zone, ZoneSizeError, declare
 
 Mode = Literal["off", "none", "builtin"]
 _MODES: dict[str, Mode] = {"off": "off", "none": "none", "builtin": "builtin"}
-
-
-@dataclass(frozen=True)
-class Zone:
-    """Memory that workers and servers naming it share."""
-
-    name: str
-    size: int  # bytes
 
 
 @dataclass(frozen=True)
@@ -62,14 +52,8 @@ def _zone(statement: Statement, word: str, text: str) -> Zone:
     if not name or not colon:
         raise _invalid(statement, word)
     try:
-        size = units.size(rest)
-    except ValueError:
+        return declare(statement, name, rest)
+    except ZoneSizeError as error:
+        if error.small:
+            raise statement.error(f'session cache "{word}" is too small') from None
         raise _invalid(statement, word) from None
-    if size < _SHARED_PAGES * resource.getpagesize():
-        raise statement.error(f'session cache "{word}" is too small')
-    declared = statement.environment.zones.setdefault(name, size)
-    if declared != size:
-        raise statement.error(
-            f'the size {size} of shared memory zone "{name}" conflicts with already declared size {declared}'
-        )
-    return Zone(name, size)

@@ -20,7 +20,7 @@ class Environment:
     identity: str
     defaults: Defaults
     messages: list[tuple[str, str]] = field(default_factory=list)
-    zones: dict[str, int] = field(default_factory=dict)  # sizes of the shared memory zones declared so far
+    zones: dict[str, tuple[str, int]] = field(default_factory=dict)  # who has declared which, and its size
 
     @property
     def host_name(self) -> str:

@@ -17,7 +17,8 @@ from fastmail._speedups import TLSContext, TLSError, use_engine
 
 from . import units
 from .errors import ConfigError, failed, located
-from .session_cache import SessionCache, Zone
+from .session_cache import SessionCache
+from .zone import Zone
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

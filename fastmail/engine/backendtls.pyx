@@ -39,7 +39,7 @@ cdef bint is_numeric(const char *name) noexcept nogil:
 cdef BackendSession *backend_session(const Session *s) noexcept nogil:
     """The place of the backend's TLS session."""
     cdef const Address *a = &s.login.upstream_address
-    cdef uint64_t hash = session_id_hash(<const unsigned char *> &a.addr, <size_t> a.size)
+    cdef uint64_t hash = id_hash(<const unsigned char *> &a.addr, <size_t> a.size)
     return &s.server.backend_sessions[hash % BACKEND_SESSIONS]
 
 

@@ -229,6 +229,7 @@ cdef extern from "openssl/x509.h" nogil:
     int X509_digest(const X509 *x, const EVP_MD *type, unsigned char *md, unsigned int *size) noexcept
     const char *X509_verify_cert_error_string(long n) noexcept
     const EVP_MD *EVP_sha1() noexcept
+    const EVP_MD *EVP_sha256() noexcept
     char *X509_NAME_oneline(const X509_NAME *name, char *buf, int n) noexcept
     int X509_check_host(X509 *x, const char *name, size_t n, unsigned int flags, char **found) noexcept
     int X509_check_ip_asc(X509 *x, const char *address, unsigned int flags) noexcept
@@ -456,3 +457,10 @@ cdef extern from * nogil:
 
 cdef extern from "openssl/rand.h" nogil:
     int RAND_bytes(unsigned char *buf, int n) noexcept
+
+cdef extern from "openssl/crypto.h" nogil:
+    int CRYPTO_memcmp(const void *a, const void *b, size_t n) noexcept
+
+cdef extern from "openssl/hmac.h" nogil:
+    unsigned char *HMAC(const EVP_MD *type, const void *key, int key_size, const unsigned char *data,
+                        size_t n, unsigned char *md, unsigned int *size) noexcept

@@ -399,6 +399,7 @@ cdef class TLSContext:
         """After session_cache("shared") or ("builtin") and before ticket_keys()."""
         self.kept.append(cache)
         self.store.shared = cache.store
+        self.store.tickets = cache.tickets
         SSL_CTX_set_ex_data(self.ctx, 0, &self.store)
         SSL_CTX_sess_set_new_cb(self.ctx, keep_session)
         SSL_CTX_sess_set_get_cb(self.ctx, find_session)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Iterable, Mapping
 
 from fastmail._speedups import TLSSessionCache
 from fastmail.config import ServerConfiguration
-from fastmail.config.session_cache import Zone
-from fastmail.logs import describe
-from fastmail.server import StartFailed
+from fastmail.config.zone import Zone
+from fastmail.server.zones import shared_memory
 
 SessionCaches = Mapping[Zone, TLSSessionCache]
 
@@ -26,15 +24,7 @@ def session_caches(servers: Iterable[ServerConfiguration], old: SessionCaches) -
         zone = server.tls.zone
         if zone is not None:
             if zone not in caches:
-                caches[zone] = old.get(zone) or _new(zone)
+                caches[zone] = old.get(zone) or TLSSessionCache(shared_memory(zone))
             server.tls.context.share_sessions(caches[zone])
         server.tls.context.ticket_keys(server.tls.ticket_keys)
     return caches
-
-
-def _new(zone: Zone) -> TLSSessionCache:
-    try:
-        return TLSSessionCache(mmap.mmap(-1, zone.size))
-    except (OSError, OverflowError) as error:
-        reason = describe(error) if isinstance(error, OSError) else "(too large)"
-        raise StartFailed(f"mmap(MAP_ANON|MAP_SHARED, {zone.size}) failed {reason}") from error

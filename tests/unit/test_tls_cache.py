@@ -59,6 +59,7 @@ def test_like_a_dictionary_that_forgets(actions: list[tuple[str, bytes, bytes, i
             expected, expires = known.get(id, (b"", 0))
             assert found in (None, expected)
             assert found is None or expires > time
+            newest = None if newest == id and expires <= time else newest
     if newest is not None:
         data, expires = known[newest]
         assert cache.get(newest, expires - 1) == data
@@ -74,6 +75,26 @@ def test_sizes() -> None:
     assert cache.get(b"i" * 33, 0) is None
     with pytest.raises(ValueError, match="8192"):
         TLSSessionCache(bytearray(100))
+
+
+def test_what_is_forgotten_is_wiped() -> None:
+    memory = bytearray(8192)
+    cache = TLSSessionCache(memory)
+
+    def removed() -> None:
+        cache.remove(name(1))
+
+    def aged() -> None:
+        assert cache.get(name(1), 10) is None
+
+    def replaced() -> None:
+        cache.put(name(1), b"new", 20)
+
+    for forget in (removed, aged, replaced):
+        cache.put(name(1), b"a master secret", 10)
+        assert b"a master secret" in memory
+        forget()
+        assert b"a master secret" not in memory
 
 
 def test_the_oldest_give_way() -> None:
