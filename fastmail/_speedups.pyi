@@ -166,6 +166,8 @@ class Server:
         proxy_ssl_name: bytes = b"",  # empty: the backend's address
         proxy_ssl_server_name: bool = False,
         proxy_ssl_session_reuse: bool = True,
+        # memory, and how long answers that let in and those that refuse are kept in it; 0: not at all
+        auth_http_cache: tuple[SharedCache, int, int] | None = None,
     ) -> None: ...
 
 Listener = (
@@ -247,7 +249,9 @@ class Dialogue:
         """From now on the client speaks TLS."""
     def auth_request(self) -> bytes:
         """The request for the auth server, once feed() said "auth"."""
-    def auth_answer(self, header: bytes) -> tuple[str, bytes, int]:
+    def auth_cached(self, *, now: int = 0) -> tuple[str, bytes, int] | None:
+        """What an answer that is kept (``auth_http_cache``) leads to, as auth_answer(). None: ask."""
+    def auth_answer(self, header: bytes, *, now: int = 0) -> tuple[str, bytes, int]:
         """(outcome, detail, wait in ms): "proxy" (detail: the upstream's address), "rejected" (detail: the
         reply to the client), "again" or "error"."""
     def resume(self) -> tuple[bytes, str]:

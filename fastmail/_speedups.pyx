@@ -45,6 +45,7 @@ include "engine/smtp.pyx"
 include "engine/proxytlv.pyx"
 include "engine/proxyproto.pyx"
 include "engine/auth.pyx"
+include "engine/authcache.pyx"
 include "engine/upstream.pyx"
 include "engine/dialogue.pyx"
 # the sessions

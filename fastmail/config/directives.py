@@ -7,7 +7,7 @@ is missing are made from it. Times are milliseconds unless the kind says seconds
 import resource
 from collections.abc import Callable, Iterable
 
-from . import auth_http, error_log, listen, proxy_bind, resolver, session_cache, tls, user, worker
+from . import auth_cache, auth_http, error_log, listen, proxy_bind, resolver, session_cache, tls, user, worker
 from .directive import Arguments, Computed, Directive, Merge, State
 from .kinds import (
     FLAG,
@@ -177,6 +177,12 @@ AUTH_HTTP = (
     Directive("auth_http_keepalive", _MAIL, _1, NUMBER, 0, _VALUE,
               "Idle connections kept to the server, with HTTP/1.1; 0: HTTP/1.0 and a connection for each "
               "request, as nginx does. An addition of fastmail."),
+    Directive("auth_http_cache", _MAIL, _SOME, Kind("zone, times or off", auth_cache.parse),
+              Computed("off", lambda environment: None), _VALUE,
+              "`zone=NAME:SIZE [valid=TIME] [invalid=TIME]`: keep answers in memory that workers share. Who "
+              "logs in again in the same way is let in for `valid` (1m) or refused for `invalid` (10s) "
+              "without asking the server; 0 keeps none. A reload forgets them. An addition of fastmail; see "
+              "[kept answers](security.md#kept-answers)."),
     Directive("auth_http_ssl_verify", _MAIL, _1, FLAG, True, _VALUE,
               "Check the certificate of an `https://` server. An addition of fastmail, as the next four."),
     Directive("auth_http_ssl_trusted_certificate", _MAIL, _1, STRING, None, _VALUE,

@@ -62,6 +62,9 @@ cdef void session_ask(Core *core, Session *s) noexcept nogil:
     s.phase = PHASE_AUTH
     s.login.action = b"in http auth state"
     answer_reset(&s.login.answer)
+    if auth_cache_find(s.login, core.clock.now):
+        session_answered(core, s)
+        return
     core.auth_requests += 1
     session_deadline(core, s, s.server.auth_timeout)
     if s.server.aiohttp:
@@ -86,9 +89,10 @@ cdef void session_ask_python(Core *core, Session *s) noexcept nogil:
 
 
 cdef void session_answered(Core *core, Session *s) noexcept nogil:
-    """The auth server's answer is complete in login.answer."""
+    """The auth server's answer, of now or a kept one, is complete in login.answer."""
     cdef Login *l = s.login
     cdef Outcome outcome = auth_judge(l)
+    auth_cache_keep(l, outcome, core.clock.now)
     answer_reset(&l.answer)
     if outcome == OUTCOME_PROXY:
         session_connect(core, s)

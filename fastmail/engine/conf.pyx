@@ -25,6 +25,9 @@ cdef enum StartTls:
     STARTTLS_ON
     STARTTLS_ONLY
 
+cdef enum:
+    CACHE_TIME_MAX = 1 << 30    # milliseconds, 12 days: who leaves should not be let in for months
+
 cdef dict STARTTLS = {"off": STARTTLS_OFF, "on": STARTTLS_ON, "only": STARTTLS_ONLY}
 
 cdef struct BindAddress:        # proxy_bind
@@ -81,6 +84,10 @@ cdef struct ServerConf:
     uint64_t auth_timeout
     uint32_t keepalive          # idle connections kept; 0: one connection per request
     bint aiohttp                # Python carries the request
+    SharedStore *auth_cache     # NULL: no answers are kept
+    uint64_t cache_valid        # milliseconds that one that lets in is kept; 0: it is not
+    uint64_t cache_invalid      # one that refuses
+    unsigned char cache_secret[32]
     AuthConnection *idle        # most recently used first
     uint32_t idle_count
 
@@ -108,7 +115,7 @@ cdef class Server:
                  uint32_t max_commands=1000, proxy_bind=(), uint64_t resolver_timeout=0,
                  TLSContext proxy_tls=None, bint proxy_ssl_starttls=False, bint proxy_ssl_verify=False,
                  bytes proxy_ssl_name=b"", bint proxy_ssl_server_name=False,
-                 bint proxy_ssl_session_reuse=True):
+                 bint proxy_ssl_session_reuse=True, auth_http_cache=None):
         if protocol not in PROTOCOLS:
             raise ValueError(f'unknown mail protocol "{protocol}"')
         if auth_http_transport not in ("engine", "aiohttp"):
@@ -150,6 +157,8 @@ cdef class Server:
                 raise MemoryError
         log_set(&c.log, log)
         self.set_binds(proxy_bind)
+        if auth_http_cache is not None:
+            self.set_auth_cache(auth_http_cache)
         set_address(&c.auth_address, auth_http)
         c.auth_text = self.keep(address_text(auth_http))
         version = b"1.1" if auth_http_keepalive else b"1.0"
@@ -186,6 +195,22 @@ cdef class Server:
                 if c.backend_sessions == NULL:
                     raise MemoryError
 
+    cdef int set_auth_cache(self, tuple said) except -1:
+        cdef ServerConf *c = &self.conf
+        cdef SharedCache cache
+        cdef uint64_t valid, invalid
+        cache, valid, invalid = said
+        if valid > CACHE_TIME_MAX or invalid > CACHE_TIME_MAX:
+            raise OverflowError("auth_http_cache keeps nothing for so long")
+        if RAND_bytes(c.cache_secret, sizeof(c.cache_secret)) != 1:
+            ERR_clear_error()
+            raise OSError("RAND_bytes() failed")
+        self.kept.append(cache)
+        c.auth_cache = cache.store
+        c.cache_valid = valid
+        c.cache_invalid = invalid
+        return 0
+
     cdef int set_binds(self, proxy_bind) except -1:
         cdef ServerConf *c = &self.conf
         if not proxy_bind:
@@ -200,6 +225,7 @@ cdef class Server:
         return 0
 
     def __dealloc__(self):
+        explicit_bzero(self.conf.cache_secret, sizeof(self.conf.cache_secret))
         free(self.conf.binds)
         free(self.conf.real_ip_from)
         free(self.conf.last_backends)

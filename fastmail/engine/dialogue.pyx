@@ -84,15 +84,21 @@ cdef class Dialogue:
         put_auth_request(self.login, &out)
         return take_bytes(&out)
 
-    def auth_answer(self, bytes header not None):
+    def auth_cached(self, *, uint64_t now=0):
+        answer_reset(&self.login.answer)
+        return self.judged(now) if auth_cache_find(self.login, now) else None
+
+    def auth_answer(self, bytes header not None, *, uint64_t now=0):
         cdef Login *l = self.login
-        cdef Outcome outcome
         answer_reset(&l.answer)
         if not put(&l.answer.data, header, len(header)):
             raise MemoryError
-        if answer_feed(&l.answer) != ANSWER_DONE:
-            return "error", b"", 0
-        outcome = auth_judge(l)
+        return self.judged(now) if answer_feed(&l.answer) == ANSWER_DONE else ("error", b"", 0)
+
+    cdef tuple judged(self, uint64_t now):
+        cdef Login *l = self.login
+        cdef Outcome outcome = auth_judge(l)
+        auth_cache_keep(l, outcome, now)
         if outcome == OUTCOME_PROXY:
             return "proxy", span_bytes(buffer_span(&l.upstream_text)), 0
         if outcome == OUTCOME_REJECTED:

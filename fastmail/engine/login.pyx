@@ -67,6 +67,8 @@ cdef struct Login:
     # the auth server's answer
     Answer answer
     uint64_t wait               # milliseconds before the reply, or before asking again
+    uint8_t cached              # CACHE_*
+    unsigned char cache_key[SHARED_ID_MAX]  # of the answer, unless CACHE_OFF
     # the login at the backend
     uint8_t upstream
     Address upstream_address

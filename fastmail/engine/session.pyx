@@ -294,6 +294,8 @@ cdef void session_internal_error(Core *core, Session *s) noexcept nogil:
 
 cdef void session_finish(Core *core, Session *s) noexcept nogil:
     """Send what is in output, then close."""
+    if s.phase == PHASE_LOGIN:
+        auth_cache_forget(s.login)
     s.phase = PHASE_CLOSING
     session_leave_backend(core, s)
     if s.auth != NULL:

@@ -13,6 +13,7 @@ from fastmail import config
 from fastmail.config import ConfigError, Configuration, Defaults, ErrorLog, ServerConfiguration
 from fastmail.logs import ERROR, LEVELS, Log, LogFiles, describe
 from fastmail.server import StartFailed, pidfile
+from fastmail.server.auth_caches import auth_caches
 from fastmail.server.engine import make_server
 from fastmail.server.privileges import User
 from fastmail.server.session_caches import SessionCaches, session_caches
@@ -64,13 +65,16 @@ class Cycle:
         self.lock_file: str = configuration.main["lock_file"]
         caches: SessionCaches = {} if old is None else old.session_caches
         self.session_caches: SessionCaches = session_caches(configuration.servers, caches)
+        kept_answers = auth_caches(configuration.servers)
         self.sockets: Sockets = {}
         self.files = LogFiles()
         try:
             targets = self.files.targets(self._main_logs())
             self.log = Log(targets, others=self.files.others)
             self.files.targets(configuration.mail_error_log)  # also those that no server writes to
-            self.servers = [make_server(server, self._targets(server)) for server in configuration.servers]
+            self.servers = [
+                make_server(server, self._targets(server), kept_answers) for server in configuration.servers
+            ]
         except OSError as error:
             self.files.close()
             raise StartFailed(f'open() "{error.filename}" failed {describe(error)}') from error

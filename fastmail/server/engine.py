@@ -12,6 +12,7 @@ from fastmail.config import Listen, ServerConfiguration
 from fastmail.config.address import Network
 from fastmail.logs import MemoryLog, Syslog
 from fastmail.server import StartFailed
+from fastmail.server.auth_caches import AuthCaches
 from fastmail.server.sockets import key, wildcard_of
 
 if TYPE_CHECKING:
@@ -30,17 +31,22 @@ def carried_by_aiohttp(server: ServerConfiguration) -> bool:
     return server.auth_http.scheme == "https" or server["auth_http_transport"] == "aiohttp"
 
 
-def make_server(server: ServerConfiguration, log: list[tuple[int, int]]) -> _speedups.Server:
+def make_server(
+    server: ServerConfiguration, log: list[tuple[int, int]], caches: AuthCaches
+) -> _speedups.Server:
     """One ``server {}`` as the engine takes it. Raises StartFailed if a number is beyond the engine."""
     try:
-        return _make_server(server, log)
+        return _make_server(server, log, caches)
     except (ValueError, OverflowError) as error:
         raise StartFailed(f"{error} in server in {server.location}") from error
 
 
-def _make_server(server: ServerConfiguration, log: list[tuple[int, int]]) -> _speedups.Server:
+def _make_server(
+    server: ServerConfiguration, log: list[tuple[int, int]], caches: AuthCaches
+) -> _speedups.Server:
     protocol = server.protocol
     auth_http = server.auth_http
+    cache = server["auth_http_cache"]
     return _speedups.Server(
         protocol=protocol,
         server_name=_bytes(server["server_name"]),
@@ -51,6 +57,7 @@ def _make_server(server: ServerConfiguration, log: list[tuple[int, int]]) -> _sp
         auth_http_timeout=server["auth_http_timeout"],
         auth_http_keepalive=server["auth_http_keepalive"],
         auth_http_transport="aiohttp" if carried_by_aiohttp(server) else "engine",
+        auth_http_cache=None if cache is None else (caches[cache.zone], cache.valid, cache.invalid),
         auth=server[f"{protocol}_auth"],
         capabilities=[_bytes(word) for word in server[f"{protocol}_capabilities"]],
         client_buffer=client_buffer(server),

@@ -21,7 +21,9 @@ from fastmail.config import (
     resolve_user,
 )
 from fastmail.config.address import print_inet6
+from fastmail.config.auth_cache import AuthCache
 from fastmail.config.listen import Keepalive
+from fastmail.config.zone import Zone
 
 NAMES = {b"localhost": ["127.0.0.1"], b"mx": ["192.0.2.1", "2001:db8::1", "192.0.2.1"]}
 
@@ -176,6 +178,18 @@ def test_defaults(tmp_path: Path) -> None:
         ("xclient off; server { listen 143; xclient on; }", "xclient", True),
         ("server_name A; server { listen 143; }", "server_name", "A"),
         ("server_name A; server { listen 143; server_name ''; }", "server_name", "mx.example.com"),
+        ("auth_http_cache off; server { listen 143; }", "auth_http_cache", None),
+        (
+            "auth_http_cache zone=a:1m; server { listen 143; }",
+            "auth_http_cache",
+            AuthCache(Zone("a", 1 << 20), 60_000, 10_000),
+        ),
+        (
+            "auth_http_cache invalid=0 zone=a:64k valid=1h; server { listen 143; }",
+            "auth_http_cache",
+            AuthCache(Zone("a", 1 << 16), 3_600_000, 0),
+        ),
+        ("auth_http_cache zone=a:1m; server { listen 143; auth_http_cache off; }", "auth_http_cache", None),
         ("imap_auth login; imap_auth PLAIN; server { listen 143; }", "imap_auth", ("plain", "login")),
         ("imap_auth login; server { listen 143; imap_auth cram-md5; }", "imap_auth", ("cram-md5",)),
         (
