@@ -14,7 +14,7 @@ import sys
 import threading
 from typing import Any
 
-from fastmail._speedups import EVENT_AUTH, Engine, Server
+from fastmail._speedups import EVENT_AUTH, Engine, Server, SharedCache
 from fastmail.auth.client import AuthClient
 from fastmail.config.auth_http import AuthHttp
 
@@ -37,6 +37,7 @@ class Victim:
     def __init__(self, order: dict[str, Any]) -> None:
         self._log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
         self._sockets = []
+        self._kept = SharedCache(bytearray(32768))
         listeners = []
         for index, options in enumerate(order["servers"]):
             sock = listener(options.pop("family"), options.pop("path"))
@@ -45,6 +46,8 @@ class Victim:
             options["auth_http"] = (family, tuple(address) if isinstance(address, list) else address)
             for name in ("server_name", "auth_http_host", "auth_http_uri"):
                 options[name] = options[name].encode()
+            if options.get("auth_http_cache"):
+                options["auth_http_cache"] = (self._kept, *options["auth_http_cache"])
             options["log"] = [(self._log, 7)]
             listeners.append((sock.fileno(), f"server{index}".encode(), Server(**options)))
         self.engine = Engine(listeners, log=[(self._log, 7)], **order["engine"])

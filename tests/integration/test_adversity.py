@@ -9,13 +9,14 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from support import ports
 from support.authserver import AuthServer, answer
 from support.backend import Backend
-from support.listener import CLOSE, RESET, Moves, Trickle
+from support.listener import CLOSE, RESET, Connection, Moves, Trickle, abort_all
 from support.proxy import Proxy
 from support.script import CLOSED, SHUT, VANISH, Client, Send, Talk, expected
 from support.speech import SPEECHES, Speech
@@ -33,16 +34,18 @@ class Arena:
             self.auth = stack.enter_context(AuthServer())
             self.backend = stack.enter_context(Backend())
             self.dead = ports.reserve()
-            self.port, self.dead_auth_port, self.patient_port = (ports.reserve() for _ in range(3))
+            listens = [ports.reserve() for _ in range(4)]
+            self.port, self.dead_auth_port, self.patient_port, self.kept_port = listens
             protocol = f"protocol {speech.protocol};"
             limits = f"{protocol} timeout 1s; auth_http_timeout 1s;"
             dead_auth = f"auth_http 127.0.0.1:{self.dead}/auth;"
+            kept = "auth_http_keepalive 2;" if kind == "fastmail" else ""  # nginx keeps none
             mail = f"""
                 auth_http 127.0.0.1:{self.auth.port}/auth; server_name mail.example.com;
                 server {{ listen 127.0.0.1:{self.port}; {limits} }}
                 server {{ listen 127.0.0.1:{self.dead_auth_port}; {limits} {dead_auth} }}
-                server {{ listen 127.0.0.1:{self.patient_port}; {protocol} }}"""
-            listens = [self.port, self.dead_auth_port, self.patient_port]
+                server {{ listen 127.0.0.1:{self.patient_port}; {protocol} }}
+                server {{ listen 127.0.0.1:{self.kept_port}; {limits} {kept} }}"""
             self.proxy = stack.enter_context(Proxy(kind, mail, listens))
             self.accept = answer("OK", port=self.backend.port)
             self.neighbour = Neighbour(self, stack)
@@ -158,6 +161,129 @@ def test_auth_server_answers_byte_by_byte(arena: Arena) -> None:
 def test_auth_server_floods_after_the_answer(arena: Arena) -> None:
     arena.script([arena.accept + b"x" * 1_000_000], [*arena.speech.backend])
     plays(arena, arena.speech.login)
+
+
+@dataclass(frozen=True)
+class Login:
+    """One login where connections to the auth server are kept."""
+
+    moves: list[Moves]
+    """What the requests that it makes are answered."""
+    opened: int
+    """How many connections it opens; the others that it needs have been kept."""
+    error: str | None = None
+    """It fails, and this is logged ("": nothing is)."""
+    ends: bool = False
+    """All auth connections end then."""
+
+
+def keeps(arena: Arena) -> bytes:
+    """An answer that lets in and leaves the connection open."""
+    return http11(answer("OK", "Content-Length: 0", port=arena.backend.port))
+
+
+def strays(arena: Arena) -> bytes:
+    """One that would lead to a backend that is not there, if anybody believed it."""
+    return http11(answer("OK", "Content-Length: 0", port=arena.dead))
+
+
+def http11(data: bytes) -> bytes:
+    return data.replace(b"HTTP/1.0", b"HTTP/1.1")
+
+
+KEPT: dict[str, Callable[[Arena], list[Login]]] = {
+    "used for many": lambda arena: [Login([keeps(arena)], 1), *[Login([keeps(arena)], 0)] * 5],
+    "closed while idle": lambda arena: [
+        Login([(keeps(arena), CLOSE)], 1, ends=True),
+        Login([arena.accept], 1),
+    ],
+    "reset while idle": lambda arena: [
+        Login([(keeps(arena), RESET)], 1, ends=True),
+        Login([arena.accept], 1),
+    ],
+    "closed under a request": lambda arena: [Login([keeps(arena)], 1), Login([CLOSE, keeps(arena)], 1)],
+    "reset under a request": lambda arena: [Login([keeps(arena)], 1), Login([RESET, keeps(arena)], 1)],
+    "closed under a request and again": lambda arena: [
+        Login([keeps(arena)], 1),
+        Login([CLOSE, CLOSE], 1, error=""),
+        Login([keeps(arena)], 1),
+    ],
+    "closed in an answer": lambda arena: [
+        Login([keeps(arena)], 1),
+        Login([(keeps(arena)[:20], CLOSE)], 0, error=""),
+        Login([keeps(arena)], 1),
+    ],
+    "answers twice at once": lambda arena: [
+        Login([keeps(arena) + strays(arena)], 1, ends=True),
+        Login([keeps(arena)], 1),
+    ],
+    "answers again while idle": lambda arena: [
+        Login([(keeps(arena), 0.05, strays(arena))], 1, ends=True),
+        Login([keeps(arena)], 1),
+    ],
+    "answers late": lambda arena: [
+        Login([keeps(arena)], 1),
+        Login([(1.3, strays(arena))], 0, error="timed out"),
+        Login([keeps(arena)], 1),
+    ],
+    "answers half in time": lambda arena: [
+        Login([keeps(arena)], 1),
+        Login([(strays(arena)[:60], 1.3, strays(arena)[60:])], 0, error="timed out"),
+        Login([keeps(arena)], 1),
+    ],
+    "answers byte by byte": lambda arena: [
+        Login([Trickle(keeps(arena))], 1),
+        Login([Trickle(keeps(arena))], 0),
+    ],
+    "floods behind an answer": lambda arena: [
+        Login([keeps(arena) + b"x" * 1_000_000], 1, ends=True),
+        Login([keeps(arena)], 1),
+    ],
+    "owes a body": lambda arena: [
+        Login([keeps(arena).replace(b"Length: 0", b"Length: 9")], 1),
+        Login([arena.accept], 1, ends=True),
+    ],
+}
+
+
+@pytest.mark.parametrize("fault", KEPT)
+def test_kept_auth_connections(arena: Arena, fault: str, proxy_kind: str) -> None:
+    """Each login gets its own answer, or none."""
+    if proxy_kind == "nginx":
+        pytest.skip("nginx keeps none")
+    connections: list[Connection] = []
+    for login in KEPT[fault](arena):
+        arena.script(login.moves, [*arena.speech.backend])
+        if login.error is None:
+            plays(arena, arena.speech.login, arena.kept_port)
+        else:
+            fails(arena, arena.kept_port, login.error or None)
+        assert len(arena.auth.requests) == len(login.moves)
+        assert len(arena.auth.connections) == login.opened
+        connections += arena.auth.connections
+        if login.ends:
+            assert all(connection.ended.wait(SECONDS) for connection in connections)
+    abort_all(connections)
+
+
+def test_a_client_leaves_while_a_kept_connection_asks(arena: Arena, proxy_kind: str) -> None:
+    """Whose answer then comes is nobody's; the connection goes on to serve."""
+    if proxy_kind == "nginx":
+        pytest.skip("nginx keeps none")
+    arena.script([keeps(arena)], [*arena.speech.backend])
+    plays(arena, arena.speech.login, arena.kept_port)
+    connections = list(arena.auth.connections)
+    for leave in (SHUT, VANISH):
+        start = arena.proxy.log_size
+        arena.script([(0.05, keeps(arena))], [*arena.speech.backend])
+        with arena.client(arena.kept_port) as client:
+            client.play([(None, arena.speech.greeting), *arena.speech.asked_login])
+            client.send(leave)
+            arena.proxy.wait_log("client logged in", start)
+        arena.script([keeps(arena)], [*arena.speech.backend])
+        plays(arena, arena.speech.login, arena.kept_port)
+        assert arena.auth.connections == []
+    abort_all(connections)
 
 
 BACKENDS: dict[str, tuple[Callable[[Speech], list[Moves]], str | None]] = {

@@ -8,6 +8,8 @@ from collections.abc import Callable
 import pytest
 from support.engine import Peer, Port, Rig, until
 
+from fastmail._speedups import SharedCache
+
 SESSIONS = 150
 GREETINGS = {"imap": b"* OK hi\r\n", "pop3": b"+OK hi\r\n", "smtp": b"220 hi\r\n"}
 REPLIES = {"imap": b"* x\r\na OK in\r\n", "pop3": b"+OK\r\n+OK\r\n", "smtp": b"250 a\r\n" * 5}
@@ -71,12 +73,14 @@ class Crowd(threading.Thread):
             thread.join()
 
 
-@pytest.mark.parametrize("keepalive", [0, 3])
+@pytest.mark.parametrize(("keepalive", "cache"), [(0, None), (3, None), (3, 50)])
 @pytest.mark.parametrize("protocol", ["imap", "pop3", "smtp"])
-def test_anything_at_any_time(protocol: str, keepalive: int) -> None:
+def test_anything_at_any_time(protocol: str, keepalive: int, cache: int | None) -> None:
+    """``cache``: how long answers are kept."""
     with Rig(
         protocol=protocol,
         auth_http_keepalive=keepalive,
+        auth_http_cache=(SharedCache(bytearray(8192)), cache, cache) if cache else None,
         timeout=500,
         auth_http_timeout=200,
         proxy_timeout=400,
