@@ -39,12 +39,13 @@ cdef bint auth_cache_key(Login *l) noexcept nogil:
     return made
 
 
-cdef bint auth_cache_find(Login *l, uint64_t now) noexcept nogil:
-    """Whether the answer to what the login would ask is known: it is in l.answer then, which was empty."""
+cdef bint auth_cache_find(Login *l, uint64_t now, bint draining) noexcept nogil:
+    """Whether the answer to what the login would ask is known: it is in l.answer then, which was empty.
+    ``draining``: a reload has ended what was kept, also for sessions that have begun before."""
     cdef unsigned char data[SHARED_RECORD_MAX]
     cdef size_t size
     l.cached = CACHE_OFF
-    if not auth_cache_may(l) or not auth_cache_key(l):
+    if draining or not auth_cache_may(l) or not auth_cache_key(l):
         return False
     l.cached = CACHE_MISSED
     size = store_get(l.server.auth_cache, l.cache_key, sizeof(l.cache_key), data, <int64_t> now)

@@ -62,7 +62,7 @@ cdef void session_ask(Core *core, Session *s) noexcept nogil:
     s.phase = PHASE_AUTH
     s.login.action = b"in http auth state"
     answer_reset(&s.login.answer)
-    if auth_cache_find(s.login, core.clock.now):
+    if auth_cache_find(s.login, core.clock.now, core.draining):
         session_answered(core, s)
         return
     core.auth_requests += 1

@@ -204,7 +204,7 @@ cdef class Server:
             raise OverflowError("auth_http_cache keeps nothing for so long")
         if RAND_bytes(c.cache_secret, sizeof(c.cache_secret)) != 1:
             ERR_clear_error()
-            raise OSError("RAND_bytes() failed")
+            raise ValueError("RAND_bytes() failed")
         self.kept.append(cache)
         c.auth_cache = cache.store
         c.cache_valid = valid

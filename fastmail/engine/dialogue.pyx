@@ -86,7 +86,7 @@ cdef class Dialogue:
 
     def auth_cached(self, *, uint64_t now=0):
         answer_reset(&self.login.answer)
-        return self.judged(now) if auth_cache_find(self.login, now) else None
+        return self.judged(now) if auth_cache_find(self.login, now, False) else None
 
     def auth_answer(self, bytes header not None, *, uint64_t now=0):
         cdef Login *l = self.login

@@ -14,6 +14,7 @@ from support.engine import PATIENCE, Peer, Port, Rig, suffix, until
 from fastmail._speedups import (
     EVENT_AUTH,
     EVENT_NAME,
+    EVENT_NOT_ACCEPTING,
     LISTEN_PROXY_PROTOCOL,
     NAME_FOUND,
     SharedCache,
@@ -127,6 +128,19 @@ def test_no_answer_is_not_kept(answer: bytes) -> None:
             auth.send(answer)
             auth.close()
             assert client.rest() == INTERNAL
+
+
+def test_a_draining_engine_uses_nothing_of_it() -> None:
+    """A reload ends it for sessions, too, that have not logged in yet."""
+    with keeping() as rig:
+        refused(rig)
+        first, second = rig.client(), rig.client()
+        rig.engine.shutdown()
+        until(lambda: any(kind == EVENT_NOT_ACCEPTING for kind, _, _ in rig.engine.events()))
+        for client in (first, second):
+            client.send(LOGIN)
+            rig.asked().send(NO)
+            assert client.rest() == REPLY
 
 
 def test_answers_age_on_the_engines_clock() -> None:
