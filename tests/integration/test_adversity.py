@@ -17,6 +17,7 @@ from support import ports
 from support.authserver import AuthServer, answer
 from support.backend import Backend
 from support.listener import CLOSE, RESET, Connection, Moves, Trickle, abort_all
+from support.processes import serving, wait_for
 from support.proxy import Proxy
 from support.script import CLOSED, SHUT, VANISH, Client, Send, Talk, expected
 from support.speech import SPEECHES, Speech
@@ -83,6 +84,7 @@ class Arena:
 
     def _settled_descriptors(self) -> int:
         """The count once the worker has all it needs."""
+        wait_for("the worker's loop", lambda: serving(self._worker))  # sessions are served before that
         counts = [self._count()]
         while len(counts) < 10 or len(set(counts[-10:])) > 1:
             time.sleep(0.05)

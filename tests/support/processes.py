@@ -156,7 +156,7 @@ class Site:
         """Wait until ``count`` workers accept that are not among ``besides``; their pids."""
 
         def ready() -> bool:
-            return len([pid for pid in self.workers() if pid not in besides and _serving(pid)]) == count
+            return len([pid for pid in self.workers() if pid not in besides and serving(pid)]) == count
 
         wait_for(f"{count} workers", ready)
         return [pid for pid in self.workers() if pid not in besides]
@@ -231,7 +231,7 @@ def _children(pid: int) -> list[int]:
         return []
 
 
-def _serving(pid: int) -> bool:
+def serving(pid: int) -> bool:
     """Whether the worker hears of signals already."""
     try:
         return signal.SIGTERM not in blocked(pid, pid)
