@@ -206,22 +206,20 @@ def test_digests_are_asked_every_time(protocol: str, commands: list[bytes]) -> N
 
 
 def test_attempts_after_the_first_are_asked_every_time() -> None:
-    """Auth servers count them to find those who guess; they neither use what is kept nor are kept."""
+    """Auth servers count them to find those who guess."""
     asked = cached()
-    known = Dialogue(asked)
-    known.feed(b"a LOGIN user known\r\n")
-    known.auth_cached()
-    known.auth_answer(answer())
-    dialogue = Dialogue(asked)
-    dialogue.feed(b"a LOGIN user wrong\r\n")
-    for attempt in (1, 2, 3):
-        assert f"Auth-Login-Attempt: {attempt}\r\n".encode() in dialogue.auth_request()
-        assert dialogue.auth_cached() is None
-        assert dialogue.auth_answer(answer("no", "Auth-Wait: 1"))[0] == "rejected"
-        assert dialogue.feed(b"b LOGIN user known\r\n")[1] == "auth"
-    other = Dialogue(asked)
-    other.feed(b"a LOGIN user wrong\r\n")
-    assert other.auth_cached() is not None  # of the first attempt
+    refusal = answer("no", "Auth-Wait: 1")
+    for first_time in (True, False):
+        dialogue = Dialogue(asked)
+        assert dialogue.feed(b"a LOGIN user wrong\r\n")[1] == "auth"
+        assert (dialogue.auth_cached() is None) == first_time
+        if first_time:
+            assert dialogue.auth_answer(refusal)[0] == "rejected"
+        for attempt in (2, 3):
+            assert dialogue.feed(b"b LOGIN user other\r\n")[1] == "auth"
+            assert f"Auth-Login-Attempt: {attempt}\r\n".encode() in dialogue.auth_request()
+            assert dialogue.auth_cached() is None
+            assert dialogue.auth_answer(refusal)[0] == "rejected"
 
 
 # --- which answers ---------------------------------------------------------------------------------
