@@ -19,8 +19,7 @@ cdef void session_preconnect(Core *core, Session *s) noexcept nogil:
     cdef LastBackend *last
     if s.server.last_backends == NULL or l.login.end == l.login.start:
         return
-    l.last_backend = session_id_hash(<const unsigned char *> l.login.data + l.login.start,
-                                     buffer_used(&l.login))
+    l.last_backend = id_hash(<const unsigned char *> l.login.data + l.login.start, buffer_used(&l.login))
     last = &s.server.last_backends[l.last_backend % LAST_BACKENDS]
     if not last.backend.family or last.user != l.last_backend or not connections_left(core):
         return
