@@ -1,18 +1,14 @@
 """The example at the top of nginx's mail core module page, unchanged, on the ports it names."""
 
-import ctypes
-import fcntl
 import os
 import poplib
 import shutil
 import signal
 import smtplib
-import socket
-import struct
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -22,6 +18,7 @@ from support.backend import Backend
 from support.dovecot import PASSWORD
 from support.listener import PATIENCE, Moves
 from support.mailhouse import right
+from support.network import own_network
 from support.processes import ROOT, wait_for
 from support.script import Client
 
@@ -69,29 +66,10 @@ mail {
 
 AUTH_PORT = 9000
 LISTENS = (25, 110, 143, 587)
-_NEW_NETWORK = 0x40000000  # CLONE_NEWNET
-_SET_INTERFACE_FLAGS = 0x8914  # SIOCSIFFLAGS, see netdevice(7)
-_UP = 1  # IFF_UP
 
 _NGINX_MODULE = "/usr/lib/nginx/modules/ngx_mail_module.so"
 _WITH_OWN_LOGS = 'mount -t tmpfs tmpfs /var/log && mkdir /var/log/nginx && exec "$@"'
 """A shell script that hides the machine's /var/log from the command it becomes."""
-
-
-@contextmanager
-def own_network() -> Iterator[None]:
-    """Until its end this thread, and what it starts, has its own loopback interface: all ports are free."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    with open("/proc/self/ns/net") as outside:
-        if libc.unshare(_NEW_NETWORK) != 0:
-            raise OSError(ctypes.get_errno(), "unshare(CLONE_NEWNET)")
-        try:
-            with socket.socket() as any_socket:
-                fcntl.ioctl(any_socket, _SET_INTERFACE_FLAGS, struct.pack("16sH22x", b"lo", _UP))
-            yield
-        finally:
-            if libc.setns(outside.fileno(), _NEW_NETWORK) != 0:
-                raise OSError(ctypes.get_errno(), "setns")
 
 
 class Site:

@@ -1,0 +1,171 @@
+"""Every command in README.md and docs/ runs, as it stands there.
+
+A page's commands are run from top to bottom by one shell, in a directory that looks like a checkout (a page
+of docs/examples: in a copy of its own directory), with network, process ids, /run, /var/log and /etc of their
+own. ``fastmail`` is this tree's. A line that ends in ``&`` is waited for until it listens.
+
+A block of commands is fenced as ``sh``, fenced without a language, or indented. What cannot be run has a
+comment before it: ``<!-- not run: REASON -->``. What would take too long is run as REDUCED has it.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.documents import PAGES, blocks
+from support.network import own_network
+from support.processes import ROOT
+
+REDUCED = [
+    # These build the tree that the tests run in, or run the tests, or take minutes: are they sound?
+    (r"^(?:\./)?ci/demo\b(.*)", r"bash -n ci/demo; fastmail demo --check\1"),
+    (r"^(?:\./)?ci/test (.+)", r"bash -n ci/test; (cd ci/..; pytest --collect-only -qq \1)"),
+    (r"^(?:\./)?(ci/[\w-]+).*", r"bash -n \1"),
+    (r"^pytest (.+)", r"(cd ci/..; pytest --collect-only -qq \1)"),
+    (r"^perf/run", "PYTHONPATH=perf python -c 'from harness.main import parser; parser().parse_args()'"),
+    (r"--seconds \d+", "--seconds 1"),
+    (r"--sessions \d+", "--sessions 100"),
+    # The demo runs until Ctrl-C, unless it is in the background.
+    (r"^fastmail demo(?!.*&$)(.*)", r"fastmail demo --check\1"),
+    # Names that stand for the reader's own.
+    (r"\bFILE\b", "/etc/fastmail/fastmail.conf"),
+]
+
+PREPARED = {
+    "docs/performance.md": "fastmail -c /etc/fastmail/loadgen.conf",
+    "docs/operations.md": "fastmail",
+}
+"""What runs before the first command of a page."""
+
+CONFIGURATION = """\
+user nobody nogroup;
+error_log /var/log/fastmail.log info;
+pid /run/fastmail.pid;
+events {{ worker_connections 1024; }}
+mail {{
+    server_name mail.example.com;
+    auth_http 127.0.0.1:{auth}/auth;
+    server {{ listen {port}; protocol imap; }}
+}}
+"""
+
+# /etc as a whole is a copy: a page may write there, and other programs need theirs.
+SCRIPT = """\
+set -euo pipefail
+for place in /run /var/log; do mount -t tmpfs -o mode=755 tmpfs "$place"; done
+mkdir /run/lock
+mount --bind "$1" /etc
+cd "$2"
+_listening() { cat /proc/net/tcp /proc/net/unix | grep -cE ' 0A | 00010000 ' || true; }
+_settled() {
+    for _ in $(seq 400); do
+        kill -0 $! || return
+        if (($(_listening) > _before)); then _before=$(_listening); return; fi
+        sleep 0.05
+    done
+    echo "does not listen" >&2
+    return 1
+}
+COMMANDS
+"""
+
+
+def relative(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def reduced(commands: str) -> str:
+    """The commands with comments taken off and REDUCED applied."""
+    lines = []
+    for line in commands.splitlines():
+        line = re.sub(r"(^|\s+)#\s.*$", "", line)
+        for pattern, replacement in REDUCED:
+            line = re.sub(pattern, replacement, line)
+        lines.append(re.sub(r"(?<!&)&$", "& _settled", line))
+    return "\n".join(lines)
+
+
+def script(name: str, page: Path) -> str:
+    """What bash is given; its arguments are the new /etc and the directory to run in."""
+    parts = [PREPARED.get(name, ":")]
+    for block in blocks(page):
+        if block.commands and block.reason is None:
+            parts += [f"echo '--- {name}:{block.line}'", "_before=$(_listening)", reduced(block.text)]
+    return SCRIPT.replace("COMMANDS", "\n".join(parts))
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory that workers of another user can look into."""
+    place = Path(tempfile.mkdtemp(prefix="fastmail-docs-"))
+    place.chmod(0o755)
+    yield place
+    shutil.rmtree(place)
+
+
+def prepare(place: Path, page: Path) -> Path:
+    """Fill the directory; the one in it that the page's commands are to run in."""
+    etc, binaries, home = place / "etc", place / "bin", place / "home"
+    subprocess.run(["cp", "-a", "/etc", etc], check=True)
+    for name, port, auth in (("fastmail/fastmail", 143, 8000), ("fastmail/loadgen", 1143, 2080)):
+        configuration = etc / f"{name}.conf"
+        configuration.parent.mkdir(exist_ok=True)
+        configuration.write_text(CONFIGURATION.format(port=port, auth=auth))
+    (etc / "nginx").mkdir(exist_ok=True)
+    (etc / "nginx/nginx.conf").write_text(CONFIGURATION.format(port=143, auth=8000) + "http { server { } }\n")
+    binaries.mkdir()
+    fastmail = binaries / "fastmail"
+    fastmail.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m fastmail "$@"\n')
+    fastmail.chmod(0o755)
+    if "examples" in page.parts:
+        shutil.copytree(page.parent, home)
+    else:
+        home.mkdir()
+        for entry in ROOT.iterdir():
+            (home / entry.name).symlink_to(entry)
+    return home
+
+
+def run(name: str, page: Path, place: Path) -> tuple[int, str]:
+    """Run the page's commands; how the shell ended, and what was printed."""
+    home = prepare(place, page)
+    path = f"{place}/bin:{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin"
+    namespaces = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    with own_network(), (place / "output").open("wb") as output:
+        done = subprocess.run(
+            [*namespaces, "bash", "-c", script(name, page), "bash", place / "etc", home],
+            stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=100,
+            env={**os.environ, "PATH": path, "HOME": str(home)},
+        )  # fmt: skip
+    return done.returncode, (place / "output").read_text("latin-1")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=relative)
+def test_commands(page: Path, place: Path) -> None:
+    status, output = run(relative(page), page, place)
+    assert status == 0, output
+
+
+@pytest.mark.parametrize("page", PAGES, ids=relative)
+def test_what_is_shown_only_has_a_reason(page: Path) -> None:
+    for block in blocks(page):
+        if block.reason is not None:
+            assert len(block.reason.split()) > 1, f"{relative(page)}:{block.line}: why is it not run?"
+
+
+@pytest.mark.parametrize(
+    "command", ["    false", "```sh\nfalse | true\ntrue\n```", "Type `fastmail -t -c none`."]
+)
+def test_a_command_that_fails_is_noticed(command: str, place: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"Text.\n\n    echo first\n\nMore text.\n\n{command}\n\nThe end.\n\n    echo last\n")
+    status, output = run("page.md", page, place)
+    assert status != 0
+    assert output.startswith("--- page.md:3\nfirst\n--- page.md:7\n")
+    assert "last" not in output
