@@ -16,27 +16,33 @@ from fastmail.server import built_by, pidfile, product
 if TYPE_CHECKING:
     from fastmail.server.cycle import Options
 
-USAGE = """\
-usage: {name} [-?hvVtTq] [-s signal] [-p prefix] [-e filename]
-       {pad} [-c filename] [-g directives] [--pid filename] [--error-log filename]
-       {name} demo [options]
+OPTIONS = {
+    "-?, -h, --help": "print this text",
+    "-v, --version": "print the version",
+    "-V": "print the version and how it was built",
+    "-t": "test the configuration",
+    "-T": "test the configuration and print its files",
+    "-q": "with -t or -T: print errors only",
+    "-s signal": "signal the running master: stop, quit, reopen or reload",
+    "-p prefix": "directory that paths are relative to ({prefix})",
+    "-e filename": 'log used while starting, or "stderr" ({error_log})',
+    "-c filename": "configuration file ({conf})",
+    "-g directives": "directives of the main context, read before the file",
+    "--pid filename": 'use this instead of the configuration\'s "pid"',
+    "--error-log filename": 'use this instead of the main context\'s "error_log"',
+}
+"""What usage and the manual say of each; the names in braces are attributes of Defaults."""
 
-  -?, -h, --help        print this text
-  -v, --version         print the version
-  -V                    print the version and how it was built
-  -t                    test the configuration
-  -T                    test the configuration and print its files
-  -q                    with -t or -T: print errors only
-  -s signal             signal the running master: stop, quit, reopen or reload
-  -p prefix             directory that paths are relative to ({prefix})
-  -e filename           log used while starting, or "stderr" ({error_log})
-  -c filename           configuration file ({conf})
-  -g directives         directives of the main context, read before the file
-  --pid filename        use this instead of the configuration's "pid"
-  --error-log filename  use this instead of the main context's "error_log"
+SYNOPSIS = (
+    "[-?hvVtTq] [-s signal] [-p prefix] [-e filename]",
+    "[-c filename] [-g directives] [--pid filename] [--error-log filename]",
+)
+COMMANDS = {
+    "demo [options]": "Serve a small mailbox through fastmail on 127.0.0.1 until Ctrl-C; see its --help.",
+}
+"""What the manual says of each."""
 
-Letters can be combined, and values attached (-tqcfile).
-"""
+LETTERS = "Letters can be combined, and values attached (-tqcfile)."
 
 _VALUES = {
     "p": "directory name",
@@ -195,8 +201,7 @@ def _print_about(identity: str, flags: set[str]) -> None:
     lines = [f"{identity} version: {product(identity)}"]
     defaults = Defaults.of(identity)
     if flags & set("?h"):
-        names = {"prefix": defaults.prefix, "conf": defaults.conf, "error_log": defaults.error_log}
-        lines += ["", USAGE.format(name=identity, pad=" " * len(identity), **names)]
+        lines += ["", _usage(identity, defaults)]
     if "V" in flags:
         lines += [
             f"built by {built_by()}",
@@ -207,3 +212,11 @@ def _print_about(identity: str, flags: set[str]) -> None:
             f" --lock-path={defaults.lock_file} --user={defaults.user} --with-mail",
         ]
     write(STDERR_FD, ("\n".join(lines) + "\n").encode())
+
+
+def _usage(identity: str, defaults: Defaults) -> str:
+    first, second = SYNOPSIS
+    lines = [f"usage: {identity} {first}", f"       {' ' * len(identity)} {second}"]
+    lines += [*(f"       {identity} {command}" for command in COMMANDS), ""]
+    lines += [f"  {names:20}  {text.format_map(vars(defaults))}" for names, text in OPTIONS.items()]
+    return "\n".join([*lines, "", LETTERS, ""])

@@ -8,11 +8,14 @@ from .directive import Computed, Directive, Merge, State
 from .directives import BLOCK, SECTIONS
 from .kinds import MSEC, SEC, SIZE
 
-_INTRODUCTION = """\
+_HEAD = """\
 # Directives
 
 <!-- Written by `python -m fastmail.config.docs`; change fastmail/config/directives.py instead. -->
 
+"""
+
+INTRODUCTION = """\
 The configuration language is nginx's, and so are the directives, unless it says that one is an addition of
 fastmail. *Accepted without function* means: checked, and not needed. The blocks `http`, `stream`, `rtmp` and
 `mgmt` are read over with a warning.
@@ -28,7 +31,7 @@ when there is no unit.
 
 def render() -> str:
     """The page's text."""
-    parts = [_INTRODUCTION]
+    parts = [_HEAD, INTRODUCTION]
     for title, directives in SECTIONS.items():
         rows = [_row(directive) for directive in directives]
         parts.append(
@@ -47,15 +50,16 @@ def _row(directive: Directive) -> str:
         f"`{directive.name}`",
         " ".join(directive.contexts),
         str(directive.arguments),
-        _value(directive),
-        _default(directive),
+        value(directive),
+        default(directive),
         state + (", with a warning" if directive.warns else ""),
         directive.text,
     ]
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
 
 
-def _value(directive: Directive) -> str:
+def value(directive: Directive) -> str:
+    """What a directive takes, in Markdown; nothing for a block."""
     if directive.kind is BLOCK:
         return ""
     words = " ".join(f"`{choice}`" for choice in directive.kind.choices)
@@ -63,13 +67,14 @@ def _value(directive: Directive) -> str:
     return f"{text} (*list*)" if directive.merge is Merge.LIST else text
 
 
-def _default(directive: Directive) -> str:
-    default = directive.default
-    if isinstance(default, Computed):
-        return default.text
-    if default is None or default == ():
+def default(directive: Directive) -> str:
+    """What holds when a directive is not there, in Markdown; nothing for a block, – for no value."""
+    found = directive.default
+    if isinstance(found, Computed):
+        return found.text
+    if found is None or found == ():
         return "–" if directive.kind is not BLOCK else ""
-    return f"`{_text(directive, default)}`"
+    return f"`{_text(directive, found)}`"
 
 
 def _text(directive: Directive, default: Any) -> str:
@@ -96,8 +101,8 @@ def _duration(milliseconds: int) -> str:
 
 
 def main() -> None:
-    default = Path(__file__).parents[2] / "docs" / "directives.md"
-    target = Path(sys.argv[1]) if len(sys.argv) > 1 else default
+    page = Path(__file__).parents[2] / "docs" / "directives.md"
+    target = Path(sys.argv[1]) if len(sys.argv) > 1 else page
     target.write_text(render(), encoding="utf-8")
 
 
