@@ -2,7 +2,7 @@
 
 A page's commands are run from top to bottom by one shell, in a directory that looks like a checkout (a page
 of docs/examples: in a copy of its own directory), with network, process ids, /run, /var/log and /etc of their
-own. ``fastmail`` is this tree's. A line that ends in ``&`` is waited for until it listens.
+own. ``fastmail`` is this tree's. After a line that ends in ``&`` it is waited for something that listens.
 
 A block of commands is fenced as ``sh``, fenced without a language, or indented. What cannot be run has a
 comment before it: ``<!-- not run: REASON -->``. What would take too long is run as REDUCED has it.
@@ -31,8 +31,13 @@ REDUCED = [
     (r"^perf/run", "PYTHONPATH=perf python -c 'from harness.main import parser; parser().parse_args()'"),
     (r"--seconds \d+", "--seconds 1"),
     (r"--sessions \d+", "--sessions 100"),
-    # The demo runs until Ctrl-C, unless it is in the background.
-    (r"^fastmail demo(?!.*&$)(.*)", r"fastmail demo --check\1"),
+    # The demo runs until Ctrl-C.
+    (r"^fastmail demo(.*) &$", r"fastmail demo\1 >/run/demo & _until 'grep -q Running /run/demo'"),
+    (r"^fastmail demo(?!.*Running)(.*)", r"fastmail demo --check\1"),
+    # What a reader sees before typing on.
+    (r"^kill \$!$", "kill $!; wait $! || _before=$(_listening)"),
+    (r" &$", " & _until '(($(_listening) > _before))'"),
+    (r"^(.* (/run/\S+\.oldbin)\b.*)", r"_until '[ -s \2 ]' && \1"),
     # Names that stand for the reader's own.
     (r"\bFILE\b", "/etc/fastmail/fastmail.conf"),
 ]
@@ -63,13 +68,13 @@ mkdir /run/lock
 mount --bind "$1" /etc
 cd "$2"
 _listening() { cat /proc/net/tcp /proc/net/unix | grep -cE ' 0A | 00010000 ' || true; }
-_settled() {
+_until() {  # the condition holds, or the job in the background has ended
     for _ in $(seq 400); do
+        if eval "$1"; then _before=$(_listening); return; fi
         kill -0 $! || return
-        if (($(_listening) > _before)); then _before=$(_listening); return; fi
         sleep 0.05
     done
-    echo "does not listen" >&2
+    echo "waited in vain until $1" >&2
     return 1
 }
 COMMANDS
@@ -87,7 +92,7 @@ def reduced(commands: str) -> str:
         line = re.sub(r"(^|\s+)#\s.*$", "", line)
         for pattern, replacement in REDUCED:
             line = re.sub(pattern, replacement, line)
-        lines.append(re.sub(r"(?<!&)&$", "& _settled", line))
+        lines.append(line)
     return "\n".join(lines)
 
 
