@@ -71,7 +71,7 @@ mail {
     auth_http 127.0.0.1:8000/auth;
     auth_http_keepalive 16;
 
-    ssl_certificate /etc/ssl/mail.example.com.pem;
+    ssl_certificate /etc/ssl/mail.example.com.crt;
     ssl_certificate_key /etc/ssl/mail.example.com.key;
 
     server {

@@ -1,4 +1,4 @@
-"""Every command in README.md and docs/ runs, as it stands there.
+"""Every command in README.md and docs/ runs, as it stands there, and every configuration passes ``-t``.
 
 A page's commands are run from top to bottom by one shell, in a directory that looks like a checkout (a page
 of docs/examples: in a copy of its own directory), with network, process ids, /run, /var/log and /etc of their
@@ -20,7 +20,10 @@ from pathlib import Path
 import pytest
 from support.documents import PAGES, blocks
 from support.network import own_network
+from support.pki import Authority
 from support.processes import ROOT
+
+pytestmark = pytest.mark.timeout(300)
 
 REDUCED = [
     # These build the tree that the tests run in, or run the tests, or take minutes: are they sound?
@@ -37,28 +40,26 @@ REDUCED = [
     # What a reader sees before typing on.
     (r"^kill \$!$", "kill $!; wait $! || _before=$(_listening)"),
     (r" &$", " & _until '(($(_listening) > _before))'"),
-    (r"^(.* (/run/\S+\.oldbin)\b.*)", r"_until '[ -s \2 ]' && \1"),
+    (r"^(.* (/run/\S+)\.oldbin\b.*)", r"_until '[ -s \2.oldbin ] && [ -s \2 ]' && \1"),
     # Names that stand for the reader's own.
     (r"\bFILE\b", "/etc/fastmail/fastmail.conf"),
 ]
 
-PREPARED = {
-    "docs/performance.md": "fastmail -c /etc/fastmail/loadgen.conf",
-    "docs/operations.md": "fastmail",
-}
+PREPARED = {"docs/performance.md": "fastmail -c /etc/fastmail/loadgen.conf", "docs/tls.md": "fastmail"}
 """What runs before the first command of a page."""
 
 CONFIGURATION = """\
 user nobody nogroup;
 error_log /var/log/fastmail.log info;
 pid /run/fastmail.pid;
-events {{ worker_connections 1024; }}
-mail {{
+events { worker_connections 1024; }
+mail {
     server_name mail.example.com;
-    auth_http 127.0.0.1:{auth}/auth;
-    server {{ listen {port}; protocol imap; }}
-}}
+    auth_http 127.0.0.1:8000/auth;
+    server { listen 143; protocol imap; }
+}
 """
+"""The operator's, where the page has none."""
 
 # /etc as a whole is a copy: a page may write there, and other programs need theirs.
 SCRIPT = """\
@@ -69,9 +70,9 @@ mount --bind "$1" /etc
 cd "$2"
 _listening() { cat /proc/net/tcp /proc/net/unix | grep -cE ' 0A | 00010000 ' || true; }
 _until() {  # the condition holds, or the job in the background has ended
-    for _ in $(seq 400); do
+    for _ in $(seq 1200); do
         if eval "$1"; then _before=$(_listening); return; fi
-        kill -0 $! || return
+        kill -0 ${!:-$$} || return
         sleep 0.05
     done
     echo "waited in vain until $1" >&2
@@ -96,12 +97,27 @@ def reduced(commands: str) -> str:
     return "\n".join(lines)
 
 
+def complete(text: str) -> str:
+    """A whole configuration with this part of one, which is of the main context, of mail or of a server."""
+    if "mail {" not in text:
+        if "server {" not in text:
+            text = f"server {{ listen 1; protocol imap; {text} }}"
+        text = f"mail {{ {'' if 'auth_http ' in text else 'auth_http 127.0.0.1:8000/auth;'} {text} }}"
+    return text if "events {" in text else f"events {{ }} {text}"
+
+
 def script(name: str, page: Path) -> str:
     """What bash is given; its arguments are the new /etc and the directory to run in."""
     parts = [PREPARED.get(name, ":")]
     for block in blocks(page):
-        if block.commands and block.reason is None:
-            parts += [f"echo '--- {name}:{block.line}'", "_before=$(_listening)", reduced(block.text)]
+        if block.language == "nginx":
+            commands = f"cat >/run/part.conf <<'END'\n{complete(block.text)}\nEND\n"
+            commands += "fastmail -t -q -c /run/part.conf"
+        elif block.commands and block.reason is None:
+            commands = reduced(block.text)
+        else:
+            continue
+        parts += [f"echo '--- {name}:{block.line}'", "_before=$(_listening)", commands]
     return SCRIPT.replace("COMMANDS", "\n".join(parts))
 
 
@@ -118,12 +134,20 @@ def prepare(place: Path, page: Path) -> Path:
     """Fill the directory; the one in it that the page's commands are to run in."""
     etc, binaries, home = place / "etc", place / "bin", place / "home"
     subprocess.run(["cp", "-a", "/etc", etc], check=True)
-    for name, port, auth in (("fastmail/fastmail", 143, 8000), ("fastmail/loadgen", 1143, 2080)):
-        configuration = etc / f"{name}.conf"
-        configuration.parent.mkdir(exist_ok=True)
-        configuration.write_text(CONFIGURATION.format(port=port, auth=auth))
+    with (etc / "hosts").open("a") as hosts:
+        hosts.write("127.0.0.1 auth.example.com\n")
+    (etc / "fastmail").mkdir()
     (etc / "nginx").mkdir(exist_ok=True)
-    (etc / "nginx/nginx.conf").write_text(CONFIGURATION.format(port=143, auth=8000) + "http { server { } }\n")
+    own = next((b.text for b in blocks(page) if b.language == "nginx" and "mail {" in b.text), None)
+    (etc / "fastmail/fastmail.conf").write_text(complete(own) if own else CONFIGURATION)
+    (etc / "fastmail/loadgen.conf").write_text(
+        CONFIGURATION.replace("143", "1143").replace("8000", "2080")
+    )
+    (etc / "nginx/nginx.conf").write_text(CONFIGURATION + "http { server { } }\n")
+    ca = Authority(etc / "ssl", "clients")
+    shutil.copy(ca.path, etc / "ssl/backends.pem")
+    for name, kind in (("com", "ec"), ("com.rsa", "rsa"), ("org", "ec")):
+        ca.issue(name, names=[f"mail.example.{name[:3]}"], kind=kind, file=f"mail.example.{name}")
     binaries.mkdir()
     fastmail = binaries / "fastmail"
     fastmail.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m fastmail "$@"\n')
@@ -145,7 +169,7 @@ def run(name: str, page: Path, place: Path) -> tuple[int, str]:
     with own_network(), (place / "output").open("wb") as output:
         done = subprocess.run(
             [*namespaces, "bash", "-c", script(name, page), "bash", place / "etc", home],
-            stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=100,
+            stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=250,
             env={**os.environ, "PATH": path, "HOME": str(home)},
         )  # fmt: skip
     return done.returncode, (place / "output").read_text("latin-1")

@@ -35,7 +35,7 @@ CASES = list(dialogues())
 )
 def test_dialogue(configuration: str, block: Block, tmp_path: Path) -> None:
     certificate = Certificate(tmp_path)
-    text = configuration.replace("/etc/ssl/mail.example.com.pem", str(certificate.path))
+    text = configuration.replace("/etc/ssl/mail.example.com.crt", str(certificate.path))
     text = text.replace("/etc/ssl/mail.example.com.key", str(certificate.key))
     mail = text.partition("mail {")[2].rpartition("}")[0]
     port = int(block.language.split()[1])

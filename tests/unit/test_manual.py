@@ -57,7 +57,7 @@ def test_configuration_page_has_every_directive() -> None:
 def test_example_can_be_used(tmp_path: Path) -> None:
     assert re.sub(r"\s+", " ", EXAMPLE.strip()) in shown("fastmail.conf.5")
     certificate = Certificate(tmp_path)
-    text = EXAMPLE.replace("/etc/ssl/mail.example.com.pem", str(certificate.path))
+    text = EXAMPLE.replace("/etc/ssl/mail.example.com.crt", str(certificate.path))
     text = text.replace("/etc/ssl/mail.example.com.key", str(certificate.key))
     (tmp_path / "fastmail.conf").write_text(text)
     configuration = load("fastmail.conf", prefix=str(tmp_path))
