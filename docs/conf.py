@@ -18,8 +18,8 @@ html_copy_source = False
 extensions = ["myst_parser"]
 myst_heading_anchors = 3
 exclude_patterns = ["man"]
-# Both text/html and epub builders are fine with these; nothing is fetched from elsewhere.
-html_theme_options = {"navigation_with_keys": False}
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 
 
 class DialogueLexer(RegexLexer):

@@ -137,8 +137,7 @@ def _directive(directive: Directive) -> str:
     parts = [directive.text]
     if directive.state is not State.SUPPORTED:
         parts.append(f"*{directive.state.value.capitalize()}.*")
-    if takes := value(directive):
-        parts.append(f"Takes: {takes}.")
+    parts.append(f"Takes: {value(directive)}.")
     if (otherwise := default(directive)) not in ("", "–"):
         parts.append(f"Default: {otherwise}.")
     return " ".join([*parts, f"In {', '.join(f'`{context}`' for context in directive.contexts)}."])

@@ -36,34 +36,34 @@ def render() -> str:
         rows = [_row(directive) for directive in directives]
         parts.append(
             f"\n## {title}\n\n"
-            "| directive | contexts | arguments | value | default | state | |\n"
-            "| --- | --- | --- | --- | --- | --- | --- |\n" + "".join(rows)
+            "| directive | value | default | contexts | |\n"
+            "| --- | --- | --- | --- | --- |\n" + "".join(rows)
         )
     return "".join(parts)
 
 
 def _row(directive: Directive) -> str:
-    state = directive.state.value
+    text = directive.text
     if directive.state is not State.SUPPORTED:
-        state = f"*{state}*"
+        text += f" *{directive.state.value.capitalize()}.*"
     cells = [
         f"`{directive.name}`",
-        " ".join(directive.contexts),
-        str(directive.arguments),
         value(directive),
         default(directive),
-        state + (", with a warning" if directive.warns else ""),
-        directive.text,
+        " ".join(directive.contexts),
+        text,
     ]
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
 
 
 def value(directive: Directive) -> str:
-    """What a directive takes, in Markdown; nothing for a block."""
+    """What a directive takes, in Markdown."""
     if directive.kind is BLOCK:
-        return ""
+        return "{ }"
     words = " ".join(f"`{choice}`" for choice in directive.kind.choices)
     text = f"{directive.kind.name}: {words}" if words else directive.kind.name
+    if directive.arguments.most is None:
+        text += ", one or more"
     return f"{text} (*list*)" if directive.merge is Merge.LIST else text
 
 

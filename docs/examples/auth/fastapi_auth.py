@@ -16,10 +16,17 @@ def credential(request: Request, name: str) -> bytes:
     return unquote_to_bytes(request.headers[name].encode("latin-1"))
 
 
+def right(request: Request) -> bool:
+    """Whether this is a login by password, and the password is the user's."""
+    password = USERS.get(credential(request, "Auth-User"))
+    if request.headers["Auth-Method"] != "plain" or password is None:
+        return False
+    return hmac.compare_digest(password, credential(request, "Auth-Pass"))
+
+
 @app.get("/auth")
 async def auth(request: Request) -> Response:
-    password = USERS.get(credential(request, "Auth-User"), b"")
-    if not password or not hmac.compare_digest(password, credential(request, "Auth-Pass")):
+    if not right(request):
         return Response(headers={"Auth-Status": "Invalid login or password", "Auth-Wait": "1"})
     port = BACKENDS[request.headers["Auth-Protocol"]]
     return Response(headers={"Auth-Status": "OK", "Auth-Server": "127.0.0.1", "Auth-Port": port})
