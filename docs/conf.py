@@ -4,7 +4,7 @@ import re
 from typing import ClassVar
 
 from pygments.lexer import RegexLexer
-from pygments.lexers.configs import NginxConfLexer
+from pygments.lexers.special import TextLexer
 from pygments.token import Comment, Generic, Keyword, Name, String
 from sphinx.application import Sphinx
 
@@ -40,4 +40,4 @@ class DialogueLexer(RegexLexer):
 
 def setup(app: Sphinx) -> None:
     app.add_lexer("dialogue", DialogueLexer)
-    app.add_lexer("nginx", NginxConfLexer)
+    app.add_lexer("log", TextLexer)

@@ -33,8 +33,8 @@ class Block:
 
     @property
     def commands(self) -> bool:
-        """Whether these are commands: said so, or nothing else said. Sphinx's directives are none."""
-        return self.language in ("", "sh")
+        """Whether these are commands: said so, or nothing else said."""
+        return self.language in ("", "sh", "bash", "shell", "console")
 
 
 def blocks(page: Path) -> Iterator[Block]:
