@@ -1,4 +1,4 @@
-"""The documentation site: ``python -m sphinx -W -n docs build/site``."""
+"""The documentation site: ``python -m sphinx -W -n docs build/docs``."""
 
 import re
 from typing import ClassVar
