@@ -165,6 +165,7 @@ def prepare(place: Path, page: Path) -> Path:
         shutil.copytree(page.parent, home)
     else:
         home.mkdir()
+        (ROOT / "build").mkdir(exist_ok=True)  # something is made there, and used
         for entry in ROOT.iterdir():
             (home / entry.name).symlink_to(entry)
     return home
