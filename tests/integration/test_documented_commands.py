@@ -30,9 +30,9 @@ REDUCED = [
     # These build the tree that the tests run in, or run the tests, or take minutes: are they sound?
     (r"^(?:\./)?ci/demo\b(.*)", r"bash -n ci/demo; fastmail demo --check\1"),
     (r"^(?:\./)?ci/test (.+)", r"bash -n ci/test; (cd ci/..; pytest --collect-only -qq \1)"),
-    (r"^(?:\./)?(ci/[\w-]+).*", r"bash -n \1"),
     (r"^pytest (.+)", r"(cd ci/..; pytest --collect-only -qq \1)"),
     (r"^perf/run", "PYTHONPATH=perf python -c 'from harness.main import parser; parser().parse_args()'"),
+    (r"^(?:\./)?((?:ci|perf)/[\w-]+)(?: .*)?$", r"bash -n \1"),
     (r"--seconds \d+", "--seconds 1"),
     (r"--sessions \d+", "--sessions 100"),
     # The demo runs until Ctrl-C.
