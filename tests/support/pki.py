@@ -15,6 +15,10 @@ Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 _NOW = datetime.datetime.now(datetime.UTC)
 _DAY = datetime.timedelta(days=1)
+_CA_KEY_USAGE = x509.KeyUsage(
+    digital_signature=False, content_commitment=False, key_encipherment=False, data_encipherment=False,
+    key_agreement=False, key_cert_sign=True, crl_sign=True, encipher_only=False, decipher_only=False,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -42,15 +46,18 @@ def _new_key(kind: str) -> Key:
 
 
 class Authority:
-    """A CA that keeps its certificate in ``path``."""
+    """A CA that keeps its certificate in ``path``; an old one's does not say what its key is for."""
 
-    def __init__(self, directory: Path, common: str, issuer: "Authority | None" = None) -> None:
+    def __init__(
+        self, directory: Path, common: str, issuer: "Authority | None" = None, *, old: bool = False
+    ) -> None:
         self.directory = directory
         self.key = _new_key("ec")
         self.name = _name(common)
         self.certificate = _sign(
-            self.name, self.key, issuer or self, [], (_NOW - _DAY, _NOW + 30 * _DAY), authority=True
-        )
+            self.name, self.key, issuer or self, [], (_NOW - _DAY, _NOW + 30 * _DAY),
+            authority=True, more=[] if old else [_CA_KEY_USAGE],
+        )  # fmt: skip
         self.path = directory / f"{common}.pem"
         self.path.write_bytes(pem(self.certificate))
         self._revoked: list[int] = []
@@ -114,6 +121,7 @@ def _sign(
     validity: tuple[datetime.datetime, datetime.datetime],
     *,
     authority: bool,
+    more: Sequence[x509.ExtensionType] = (),
 ) -> x509.Certificate:
     builder = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer.name)
     builder = builder.public_key(key.public_key()).serial_number(x509.random_serial_number())
@@ -127,6 +135,8 @@ def _sign(
     )
     identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.key.public_key())
     builder = builder.add_extension(identifier, critical=False)
+    for extension in more:
+        builder = builder.add_extension(extension, critical=True)
     return builder.sign(issuer.key, hashes.SHA256())
 
 

@@ -2,12 +2,15 @@
 
 import asyncio
 import os
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from support.aiohttp_auth import OK, TIMEOUT, Engine, Server, answering, ask, at, request, run
 from support.certificate import Certificate
+from support.pki import Authority
 
 from fastmail._speedups import AUTH_CLOSED
 from fastmail.auth.client import AuthClient
@@ -36,6 +39,15 @@ def test_https_with_a_trusted_certificate(certificate: Certificate) -> None:
     data = request(b"Auth-User: u")
     outcomes, server = ask(OK, data, tls=certificate.server_context(), trusted=trust(str(certificate.path)))
     assert (outcomes, server.requests) == ([OK], [data])
+
+
+def test_https_trusts_authorities_of_old(tmp_path: Path) -> None:
+    """As OpenSSL does by default, whatever Python's defaults are."""
+    authority = Authority(tmp_path, "ca", old=True)
+    files = authority.issue("auth.test", names=["auth.test", "127.0.0.1"])
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(files.certificate, files.key)
+    assert ask(OK, request(), tls=context, trusted=trust(str(authority.path)))[0] == [OK]
 
 
 def test_https_trusts_what_ssl_cert_file_names(certificate: Certificate) -> None:
