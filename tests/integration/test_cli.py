@@ -322,7 +322,9 @@ def test_interrupted_while_starting(site: Site) -> None:
     fifo = site.directory / "fifo"
     os.mkfifo(fifo)
     site.configure(main=f"include {fifo};")
-    with subprocess.Popen(site.command("-t"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+    # Tests that run in the background of a shell ignore the signal, and so would what they start.
+    command = ["env", "--default-signal=INT", *site.command("-t")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         writers: list[int] = []
 
         def opened() -> bool:
