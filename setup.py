@@ -4,6 +4,7 @@ The environment chooses the kind of build:
 
 FASTMAIL_DEBUG=1     -O0 -g, with bounds checks and asserts.
 FASTMAIL_SANITIZE=1  AddressSanitizer and UndefinedBehaviorSanitizer (used by ci/sanitize).
+FASTMAIL_COVERAGE=1  counts how often each line is run (used by ci/coverage).
 FASTMAIL_WERROR=1    C compiler warnings are errors (used by ci/test).
 """
 
@@ -16,6 +17,7 @@ from setuptools import Extension, setup
 
 DEBUG = os.environ.get("FASTMAIL_DEBUG") == "1"
 SANITIZE = os.environ.get("FASTMAIL_SANITIZE") == "1"
+COVERAGE = os.environ.get("FASTMAIL_COVERAGE") == "1"
 WERROR = os.environ.get("FASTMAIL_WERROR") == "1"
 
 # The last four are what Cython's own generated code cannot avoid.
@@ -35,13 +37,16 @@ if SANITIZE:
     optimise = ["-O1", "-g", "-fno-omit-frame-pointer"]
     optimise += ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
     link_args = ["-fsanitize=address,undefined"]
+elif COVERAGE:
+    optimise = ["-O0", "-g", "--coverage", "-fprofile-update=atomic"]  # engine and Python count at once
+    link_args = ["--coverage"]
 elif DEBUG:
     optimise = ["-O0", "-g"]
 else:
     optimise = ["-O3"]
     warnings.append("-Wno-unused-variable")  # what an assert that is left out leaves behind
 
-checked = DEBUG or SANITIZE
+checked = DEBUG or SANITIZE or COVERAGE
 directives = {
     "language_level": 3,
     "boundscheck": checked,
@@ -78,6 +83,7 @@ setup(
     ext_modules=cythonize(
         [extension],
         compiler_directives=directives,
+        emit_linenums=checked,  # gdb, the sanitizers and gcov name lines of .pyx files then
         force=kind_changed,
     )
 )
