@@ -1,33 +1,10 @@
 # Sourced by scripts beside it, in the tree's top directory: builds the engine with AddressSanitizer and
-# UndefinedBehaviorSanitizer in a copy of the tree, .cache/sanitize, so that the usual build stays as it is;
-# goes there, and leaves the environment in which "$site/python" runs it and reports to $reports.
-top=$PWD
-copy=$top/.cache/sanitize
-[[ -x .venv/bin/python ]] || ci/setup test || exit 1
-
-# Files keep their times, so that only what has changed is compiled again.
-copy_tree() {
-    mkdir -p "$copy" &&
-        find "$copy" -type f ! -path "$copy/build/*" ! -name '_speedups*.c' ! -name '*.so' -delete &&
-        git ls-files -z --cached --others --exclude-standard |
-        while IFS= read -r -d '' file; do
-            if [[ -e $file ]]; then printf '%s\0' "$file"; fi
-        done | xargs -0 cp --parents --preserve=mode,timestamps -t "$copy"
-}
-build() {
-    cd "$copy" && FASTMAIL_SANITIZE=1 FASTMAIL_WERROR=1 "$top/.venv/bin/python" setup.py -q build_ext --inplace
-}
-step "Copying the tree" copy_tree || exit 1
-(step "Building with sanitizers" build) || exit 1
-
-cd "$copy"
-reports=$copy/reports
-rm -rf "$reports"
-install -d -m 1777 "$reports" # workers that run as another user report too
+# UndefinedBehaviorSanitizer in a copy of the tree (copied.sh), goes there, and leaves the environment in which
+# "$site/python" runs it and reports to $reports.
+. ci/copied.sh
+build_copy sanitize FASTMAIL_SANITIZE
 # AddressSanitizer has to be loaded before Python, but not into the other programs that the tests start
 # (curl hangs with it): each Python drops LD_PRELOAD, and starts others like itself through this wrapper.
-site=$copy/build/site
-mkdir -p "$site"
 asan=$(gcc -print-file-name=libasan.so)
 cat >"$site/python" <<WRAPPER
 #!/bin/sh

@@ -1,0 +1,31 @@
+# Sourced by scripts beside it, in the tree's top directory.
+#
+# `build_copy NAME VARIABLE` builds the engine with VARIABLE=1 (see setup.py) in a copy of the tree, .cache/NAME, so
+# that the usual build stays as it is, and goes there. It leaves $top (the tree), $copy, $site (a directory that is to be
+# first in PYTHONPATH, for a sitecustomize.py) and $reports, empty and writable by everybody: workers that run as
+# another user report too.
+top=$PWD
+[[ -x .venv/bin/python ]] || ci/setup test || exit 1
+
+# Files keep their times, so that only what has changed is compiled again.
+copy_tree() {
+    mkdir -p "$copy" &&
+        find "$copy" -type f ! -path "$copy/build/*" ! -name '_speedups*.c' ! -name '*.so' -delete &&
+        git ls-files -z --cached --others --exclude-standard |
+        while IFS= read -r -d '' file; do
+            if [[ -e $file ]]; then printf '%s\0' "$file"; fi
+        done | xargs -0 cp --parents --preserve=mode,timestamps -t "$copy"
+}
+build_here() { env "$1=1" FASTMAIL_WERROR=1 "$top/.venv/bin/python" setup.py -q build_ext --inplace; }
+
+build_copy() {
+    copy=$top/.cache/$1
+    site=$copy/build/site
+    reports=$copy/reports
+    step "Copying the tree" copy_tree || exit 1
+    cd "$copy" || exit 1
+    step "Building with $2" build_here "$2" || exit 1
+    rm -rf "$reports"
+    install -d -m 1777 "$reports"
+    mkdir -p "$site"
+}
