@@ -72,7 +72,7 @@ def flags_file() -> tuple[str, bool]:
 flags, kind_changed = flags_file()
 extension = Extension(
     "fastmail._speedups",
-    ["fastmail/_speedups.pyx"],
+    ["fastmail/_speedups.pyx", *(["ci/write_counts.c"] if COVERAGE else [])],
     depends=[*sorted(glob("fastmail/engine/*.p[yx][xdi]")), flags],
     extra_compile_args=compile_args,
     extra_link_args=link_args,

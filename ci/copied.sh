@@ -1,9 +1,11 @@
 # Sourced by scripts beside it, in the tree's top directory.
 #
 # `build_copy NAME VARIABLE` builds the engine with VARIABLE=1 (see setup.py) in a copy of the tree, .cache/NAME, so
-# that the usual build stays as it is, and goes there. It leaves $top (the tree), $copy, $site (a directory that is to be
-# first in PYTHONPATH, for a sitecustomize.py) and $reports, empty and writable by everybody: workers that run as
-# another user report too.
+# that the usual build stays as it is, and goes there. It leaves $top (the tree), $copy, and $reports, empty and writable
+# by everybody: workers that run as another user report too.
+#
+# `wrap_python ASSIGNMENT` makes $site/python, which sets a variable and becomes Python, and $site/sitecustomize.py, by
+# which each Python starts others like itself where $site is in PYTHONPATH.
 top=$PWD
 [[ -x .venv/bin/python ]] || ci/setup test || exit 1
 
@@ -27,5 +29,11 @@ build_copy() {
     step "Building with $2" build_here "$2" || exit 1
     rm -rf "$reports"
     install -d -m 1777 "$reports"
+}
+
+wrap_python() {
     mkdir -p "$site"
+    printf '#!/bin/sh\n%s exec "%s" "$@"\n' "$1" "$top/.venv/bin/python" >"$site/python"
+    chmod +x "$site/python"
+    printf 'import sys\n\nsys.executable = "%s"\n' "$site/python" >"$site/sitecustomize.py"
 }

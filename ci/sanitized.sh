@@ -5,18 +5,11 @@
 build_copy sanitize FASTMAIL_SANITIZE
 # AddressSanitizer has to be loaded before Python, but not into the other programs that the tests start
 # (curl hangs with it): each Python drops LD_PRELOAD, and starts others like itself through this wrapper.
-asan=$(gcc -print-file-name=libasan.so)
-cat >"$site/python" <<WRAPPER
-#!/bin/sh
-LD_PRELOAD=$asan exec "$top/.venv/bin/python" "\$@"
-WRAPPER
-chmod +x "$site/python"
-cat >"$site/sitecustomize.py" <<SITE
+wrap_python "LD_PRELOAD=$(gcc -print-file-name=libasan.so)"
+cat >>"$site/sitecustomize.py" <<'SITE'
 import os
-import sys
 
 os.environ.pop("LD_PRELOAD", None)
-sys.executable = "$site/python"
 SITE
 # Python's own allocator would hide overruns and uses after free. A leak is found when a process ends, too
 # late for its exit status to be understood: the reports decide.
