@@ -1,5 +1,6 @@
 """``error_log`` to syslog and to memory: what a syslog server receives, and what an operator reads."""
 
+import contextlib
 import os
 import re
 import socket
@@ -141,7 +142,11 @@ def test_a_servers_own_logs(site: Site, auth: AuthServer, port: int, log: Syslog
 def memory(pid: int) -> str:
     """What a person reads of a process's memory log."""
     directory = Path(f"/proc/{pid}/fd")
-    fds = [name for name in os.listdir(directory) if "memfd:error_log" in os.readlink(directory / name)]
+    fds = []
+    for name in os.listdir(directory):
+        with contextlib.suppress(FileNotFoundError):  # a session's, which has ended by now
+            if "memfd:error_log" in os.readlink(directory / name):
+                fds.append(name)
     return (directory / max(fds, key=int)).read_bytes()[:-8].decode("latin-1")
 
 
