@@ -18,6 +18,7 @@ from fastmail.server.engine import make_server
 from fastmail.server.privileges import User
 from fastmail.server.session_caches import SessionCaches, session_caches
 from fastmail.server.sockets import ListeningSocket, Sockets, key, open_all
+from fastmail.server.systemd import Activated
 from fastmail.server.upgrade import Inherited
 
 
@@ -102,18 +103,28 @@ class Cycle:
         return number
 
     def bind(
-        self, current: Cycle | None = None, *, inherited: Inherited | None = None, testing: bool = False
+        self,
+        current: Cycle | None = None,
+        *,
+        inherited: Inherited | None = None,
+        activated: Activated | None = None,
+        testing: bool = False,
     ) -> None:
-        """Open the listening sockets that neither ``current`` nor a predecessor has. Raises StartFailed."""
+        """Open the listening sockets that neither ``current`` nor a predecessor nor systemd has.
+
+        Raises StartFailed.
+        """
         listens = [listen for server in self.configuration.servers for listen in server.listens]
         log = current.log if current is not None else self.log
         known = dict(current.sockets) if current else {}
-        if inherited is not None:
+        for source in (inherited, activated):
+            if source is None:
+                continue
             for listen in listens:
-                sock = inherited.claim(key(listen))
+                sock = source.claim(key(listen))
                 if sock is not None:
-                    known[key(listen)] = ListeningSocket.adopt(listen, sock)
-            inherited.close()
+                    known[key(listen)] = ListeningSocket.adopt(listen, sock, lent=source is activated)
+            source.close(self.log)
         self.sockets = open_all(listens, known, log, testing=testing)
 
     def announce(self) -> None:

@@ -6,9 +6,11 @@ sigtimedwait(), which tells who sent them; it never touches a session.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import mmap
 import os
+import select
 import signal
 import socket
 import time
@@ -20,6 +22,7 @@ from fastmail.logs import CRIT, Log
 from fastmail.server import StartFailed, certificates, environment, pidfile, upgrade, worker
 from fastmail.server.certificates import CertificateWatch
 from fastmail.server.cycle import Cycle, refuse
+from fastmail.server.systemd import Notifier
 from fastmail.server.title import set_title
 
 _ACTIONS = {
@@ -36,7 +39,7 @@ _ACTIONS = {
 }
 _IGNORED = (signal.SIGPIPE, signal.SIGSYS)
 
-OLD_WORKERS_PAUSE = 0.1  # seconds that new workers get to be ready before the old ones stop accepting
+START_PATIENCE = 10.0  # seconds that new workers get to be ready before the old ones stop accepting
 _PR_SET_DUMPABLE = 4  # <sys/prctl.h>
 
 CHANNEL_PAUSE = 0.05  # seconds until a worker is offered again what it did not take
@@ -53,16 +56,28 @@ class Child:
     number: int  # its place among the workers, from 0
     started: float  # time.monotonic()
     cycle: Cycle  # what it serves
-    channel: socket.socket  # where renewed certificates are sent
+    channel: socket.socket  # where renewed certificates are sent, and where it says that it serves
+    serving: bool = False  # has said so
     leaving: bool = False  # was told to stop: not to be replaced
     pending: bytes = b""  # that the channel had no room for
+
+    def take_word(self) -> None:
+        """What came by the channel: that it serves, or its end, which is reaped elsewhere."""
+        with contextlib.suppress(OSError):
+            self.serving = self.channel.recv(1) == worker.SERVING
 
 
 class Master:
     """Owns the cycle in force, what outlives it, and the workers. ``run()`` returns the exit code."""
 
     def __init__(
-        self, cycle: Cycle, command: str, *, daemonized: bool, predecessor: int | None = None
+        self,
+        cycle: Cycle,
+        command: str,
+        notifier: Notifier,
+        *,
+        daemonized: bool,
+        predecessor: int | None = None,
     ) -> None:
         """``command`` is the command line that the process title shows.
 
@@ -71,6 +86,8 @@ class Master:
         self._cycle = cycle
         self._identity = cycle.options.identity
         self._title = f"{self._identity}: master process {command}"
+        self._notifier = notifier
+        self._ready = False  # the service manager knows that we serve
         self._daemonized = daemonized
         self._counter = mmap.mmap(-1, 8)  # shared with the workers: numbers sessions over all reloads
         self._children: dict[int, Child] = {}
@@ -94,6 +111,7 @@ class Master:
         set_title(self._title)
         self._log.notice("start worker processes")
         self._start_workers()
+        self._tell_ready()
         while self._children or not (self._terminating or self._quitting):
             info = _next_signal(self._wait_seconds())
             if info is not None:
@@ -130,6 +148,8 @@ class Master:
         self._respawns = [respawn for respawn in self._respawns if respawn[0] > now]
         for number in due:
             self._start_worker(number)
+        if due and not self._ready:
+            self._tell_ready()
 
     def _renew(self, number: int, fresh: TLSContext) -> None:
         """Certificates for the workers of now, and for those that will be started."""
@@ -180,12 +200,14 @@ class Master:
     def _terminate(self) -> None:
         if not self._terminating:
             self._terminating = True
+            self._tell_leaving("exiting")
             self._respawns.clear()
             self._press()
 
     def _quit(self) -> None:
         if not (self._quitting or self._terminating):
             self._quitting = True
+            self._tell_leaving("shutting down: sessions run to their end")
             self._stop_workers()
             self._close_listeners()  # connections are refused from now on, and a successor can bind
 
@@ -202,9 +224,11 @@ class Master:
         if self._quitting or self._terminating:
             return
         if self._successor is not None:  # nginx: the way back from an upgrade reads nothing
+            self._notifier.reloading(self._log)
             self._resume()
             return
         self._log.notice("reconfiguring")
+        self._notifier.reloading(self._log)
         old = self._cycle
         try:
             cycle = Cycle.read(old.options, old.log, old)
@@ -217,6 +241,7 @@ class Master:
                 raise
         except (ConfigError, StartFailed) as error:
             refuse(error, old.log)
+            self._notifier.ready(old.log, f"reload failed: {error}")
             return
         self._cycle = cycle
         self._watch = CertificateWatch(cycle.configuration.servers, cycle.log)
@@ -229,7 +254,7 @@ class Master:
         self._accepting = True
         cycle.log.notice("start worker processes")
         self._start_workers()
-        time.sleep(OLD_WORKERS_PAUSE)
+        self._tell_ready()
         self._tell_workers(signal.SIGQUIT, old_workers)
 
     def _reopen_logs(self) -> None:
@@ -269,6 +294,7 @@ class Master:
             self._log.alert(f"rename() {path} to {_old(path)} {end}", error)
             return
         variables = environment.for_new_binary(self._cycle.configuration.main["env"], os.environ)
+        variables |= self._notifier.environment()
         descriptors = [sock.fileno() for sock in self._cycle.sockets.values()]
         try:
             pid = os.fork()
@@ -284,6 +310,8 @@ class Master:
     def _lose_successor(self) -> None:
         self._successor = None
         self._take_pid_file_back(f'the new binary process "{self._own_command[0]}" exited')
+        if not (self._quitting or self._terminating):
+            self._notifier.ready(self._log, self._state())
         if not (self._accepting or self._quitting or self._terminating):
             self._resume()
 
@@ -298,6 +326,30 @@ class Master:
         """Serve again with the configuration in force, after WINCH."""
         self._accepting = True
         self._start_workers()
+        self._tell_ready()
+
+    # The service manager
+
+    def _tell_ready(self) -> None:
+        """That we serve, or with no worker that we do not; waits for those just started."""
+        self._await_workers()
+        serving = self._serving()
+        if serving or self._ready:
+            self._ready = True
+            self._notifier.ready(self._log, self._state())
+        else:
+            self._notifier.status(self._log, self._state())
+
+    def _tell_leaving(self, status: str) -> None:
+        """The service ends, or goes on with the other master."""
+        other = self._successor or (self._predecessor if self._predecessor_lives() else None)
+        if other is None:
+            self._notifier.stopping(self._log, status)
+        else:
+            self._notifier.leave_to(self._log, other)
+
+    def _state(self) -> str:
+        return f"worker processes: {self._serving()}"
 
     # Workers
 
@@ -307,6 +359,22 @@ class Master:
             self._log.alert(f"no more than {MAX_WORKERS} processes can be spawned")
         for number in range(min(wanted, MAX_WORKERS)):
             self._start_worker(number)
+
+    def _serving(self) -> int:
+        children = self._children.values()
+        return sum(child.serving and not child.leaving and child.cycle is self._cycle for child in children)
+
+    def _await_workers(self) -> None:
+        """Until each new worker has said that it serves, or has ended; the patience is for both."""
+        new = {child.channel.fileno(): child for child in self._children.values() if not child.serving}
+        poll = select.poll()
+        for fd in new:
+            poll.register(fd, select.POLLIN)
+        deadline = time.monotonic() + START_PATIENCE
+        while new and (left := deadline - time.monotonic()) > 0:
+            for fd, _ in poll.poll(left * 1000):
+                poll.unregister(fd)
+                new.pop(fd).take_word()
 
     def _start_worker(self, number: int) -> None:
         try:

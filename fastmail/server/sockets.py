@@ -70,6 +70,14 @@ def key(listen: Listen) -> Key:
     return listen.family, (*address[:2], *(("multipath",) if listen.multipath else ()))
 
 
+def key_of(sock: socket.socket) -> Key:
+    """The key of the ``listen`` that an open socket belongs to."""
+    address: Any = sock.getsockname()
+    if sock.family == socket.AF_UNIX:
+        return sock.family, os.fsdecode(address)
+    return sock.family, tuple(address[:2])
+
+
 def _is_wildcard(listen: Listen) -> bool:
     return listen.family in _WILDCARDS and bool(listen.address[0] == _WILDCARDS[listen.family])
 
@@ -138,9 +146,14 @@ class ListeningSocket:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, allow)
 
     @classmethod
-    def adopt(cls, listen: Listen, sock: socket.socket) -> ListeningSocket:
-        """One that a predecessor has opened; its backlog is unknown until it is set."""
+    def adopt(cls, listen: Listen, sock: socket.socket, *, lent: bool = False) -> ListeningSocket:
+        """One that a predecessor has opened; its backlog is unknown until it is set.
+
+        ``lent``: by systemd, which keeps it; the file of a unix socket is not ours to remove.
+        """
         adopted = cls(listen, sock)
+        if lent:
+            adopted._path = None
         adopted.backlog = -1
         adopted.inherited = True
         return adopted

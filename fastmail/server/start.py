@@ -11,6 +11,7 @@ from fastmail.config import ConfigError, Configuration
 from fastmail.logs import Log
 from fastmail.server import StartFailed, built_by, master, pidfile, product, worker
 from fastmail.server.cycle import Cycle, Options, refuse, report
+from fastmail.server.systemd import NOTIFY_SOCKET, Activated, Notifier
 from fastmail.server.title import prepare
 from fastmail.server.upgrade import Inherited
 
@@ -18,26 +19,34 @@ from fastmail.server.upgrade import Inherited
 def start(options: Options, bootstrap: Log, command: str) -> int:
     """Put the configuration in force and serve; returns the exit code.
 
-    With ``daemon on`` the calling process exits with 0 once the sockets are bound.
+    With ``daemon on`` the calling process exits with 0 once the sockets are bound. Not so under a service
+    manager that is to be notified: the end of what it started would be the end of the service.
     """
+    notifier = Notifier.of_environment()
     inherited = Inherited(bootstrap)
+    activated = Activated(bootstrap)
     try:
         cycle = Cycle.read(options, bootstrap)
     except (ConfigError, StartFailed) as error:
         refuse(error, bootstrap)
+        notifier.failed(bootstrap, error)
         return 1
     cycle.log.console = bootstrap.console
     bootstrap.close()
     main = cycle.configuration.main
     try:
-        cycle.bind(inherited=inherited)
+        cycle.bind(inherited=inherited, activated=activated)
         _announce(cycle)
         if main["daemon"] and not inherited.started_by_master:
-            _daemonize()
+            if notifier:
+                cycle.log.notice(f'"daemon on" ignored: {NOTIFY_SOCKET} is set')
+            else:
+                _daemonize()
         master.block_signals()
         pidfile.write(cycle.pid_path, f"{os.getpid()}\n")
     except StartFailed as error:
         refuse(error, cycle.log)
+        notifier.failed(cycle.log, error)
         return 1
     except OSError as error:
         cycle.log.emerg("fork() failed", error)
@@ -50,10 +59,11 @@ def start(options: Options, bootstrap: Log, command: str) -> int:
         return master.Master(
             cycle,
             command,
+            notifier,
             daemonized=daemonized,
             predecessor=os.getppid() if inherited.started_by_master else None,
         ).run()
-    return worker.run_single(cycle, mmap.mmap(-1, 8))
+    return worker.run_single(cycle, mmap.mmap(-1, 8), notifier)
 
 
 def check(options: Options, bootstrap: Log, parsed: Callable[[Configuration], None]) -> Configuration | None:

@@ -11,10 +11,10 @@ import signal
 import socket
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from fastmail.logs import CRIT, Log, describe
-from fastmail.server.sockets import Key
+from fastmail.server.sockets import Key, key_of
 
 VARIABLE = "NGINX"
 
@@ -44,7 +44,7 @@ class Inherited:
         """The socket of an address: the caller's from now on."""
         return self._sockets.pop(name, None)
 
-    def close(self) -> None:
+    def close(self, log: Log) -> None:
         """Let go of those that the configuration does not name; the predecessor may still use them."""
         for sock in self._sockets.values():
             sock.close()
@@ -57,7 +57,7 @@ class Inherited:
             reason = f" {describe(error)}" if isinstance(error, OSError) else ""
             log.log(CRIT, f"getsockname() of the inherited socket #{number} failed{reason}")
             return
-        name = _key(sock)
+        name = key_of(sock)
         if sock.family not in _FAMILIES:
             log.log(CRIT, f"the inherited socket #{number} has an unsupported protocol family")
             sock.detach()
@@ -67,13 +67,6 @@ class Inherited:
             sock.set_inheritable(False)
             sock.setblocking(False)
             self._sockets[name] = sock
-
-
-def _key(sock: socket.socket) -> Key:
-    address: Any = sock.getsockname()
-    if sock.family == socket.AF_UNIX:
-        return sock.family, os.fsdecode(address)
-    return sock.family, tuple(address[:2])
 
 
 def _numbers(text: str, log: Log) -> list[int]:

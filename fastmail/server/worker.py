@@ -27,11 +27,15 @@ from fastmail.server.certificates import CertificateWatch, Receiver
 from fastmail.server.cycle import Cycle, refuse
 from fastmail.server.privileges import DropFailed
 from fastmail.server.service import Service
+from fastmail.server.systemd import Notifier
 from fastmail.server.title import set_title
 
 OK = 0
 FAILED = 1  # is replaced by the master
 FATAL = 2  # "cannot be respawned": the next one would fail the same way
+
+SERVING = b"s"
+"""What a worker tells its master by the channel, once."""
 
 NESTED = "nested"
 """Value of the environment variable FASTMAIL_ENGINE that puts the engine's epoll into uvloop's."""
@@ -46,8 +50,12 @@ class Worker:
     each earlier configuration whose sessions have not ended yet.
     """
 
-    def __init__(self, cycle: Cycle, counter: mmap.mmap, *, single: bool = False) -> None:
+    def __init__(
+        self, cycle: Cycle, counter: mmap.mmap, *, single: bool = False, notifier: Notifier | None = None
+    ) -> None:
+        """``notifier`` is for a single process; a master tells for its workers."""
         self.cycle = cycle
+        self._notifier = notifier or Notifier()
         self._counter = counter
         self._single = single
         self._nested = os.environ.get("FASTMAIL_ENGINE") == NESTED
@@ -79,6 +87,7 @@ class Worker:
         gc.freeze()  # what lives now lives as long as the worker: the collector need not look at it again
         # Only a running loop hears of signals; what came before waits, blocked.
         loop.call_soon(signal.pthread_sigmask, signal.SIG_SETMASK, ())
+        loop.call_soon(self._tell_serving)
         loop.run_forever()
         self._close()
         return self._code
@@ -136,10 +145,17 @@ class Worker:
             handlers[signal.SIGHUP] = self._reload
         return handlers
 
+    def _tell_serving(self) -> None:
+        if self.channel is not None:
+            with contextlib.suppress(OSError):  # the master has gone
+                self.channel.send(SERVING)
+        self._notifier.ready(self._log, "serving")
+
     def _finish(self) -> None:
         """nginx's TERM: sessions are cut."""
         if not self._ending:
             self._ending = True
+            self._notifier.stopping(self._log, "exiting")
             self._log.notice("exiting")
             for service in self._services:
                 service.stop()
@@ -148,6 +164,7 @@ class Worker:
         """nginx's QUIT: no new sessions, the others run to their end."""
         if not (self._draining or self._ending):
             self._draining = True
+            self._notifier.stopping(self._log, "shutting down: sessions run to their end")
             set_title(f"{self.cycle.options.identity}: worker process is shutting down")
             self._log.notice("gracefully shutting down")
             for service in self._services:
@@ -165,6 +182,7 @@ class Worker:
         if self._draining or self._ending:
             return
         self._log.notice("reconfiguring")
+        self._notifier.reloading(self._log)
         old = self.cycle
         try:
             cycle = Cycle.read(old.options, old.log, old)
@@ -178,6 +196,7 @@ class Worker:
                 raise
         except (ConfigError, StartFailed) as error:
             refuse(error, old.log)
+            self._notifier.ready(old.log, f"reload failed: {error}")
             return
         self.cycle = cycle
         cycle.log.redirect_stderr()
@@ -187,6 +206,7 @@ class Worker:
         self._start(service)
         self._watch_certificates()
         former.drain()
+        self._notifier.ready(cycle.log, "serving")
 
     # Certificates
 
@@ -275,15 +295,15 @@ def run(cycle: Cycle, counter: mmap.mmap, *, number: int = 0, channel: socket.so
         process.settle(cycle, number)
 
     process.set_limits(cycle)
-    worker = _make(cycle, counter, settle, single=False)
+    worker = _make(cycle, counter, settle)
     if worker is not None:
         worker.channel = channel
     return FATAL if worker is None else _run(worker)
 
 
-def run_single(cycle: Cycle, counter: mmap.mmap) -> int:
+def run_single(cycle: Cycle, counter: mmap.mmap, notifier: Notifier) -> int:
     """``master_process off``: this process is the only worker, and stays who it is. Returns the exit code."""
-    worker = _make(cycle, counter, lambda: environment.reduce(cycle.configuration.main["env"]), single=True)
+    worker = _make(cycle, counter, lambda: environment.reduce(cycle.configuration.main["env"]), notifier)
     code = FATAL if worker is None else _run(worker)
     last = cycle if worker is None else worker.cycle
     pidfile.remove(last.pid_path, last.log)
@@ -291,11 +311,16 @@ def run_single(cycle: Cycle, counter: mmap.mmap) -> int:
     return code
 
 
-def _make(cycle: Cycle, counter: mmap.mmap, settle: Callable[[], None], *, single: bool) -> Worker | None:
-    """A worker that is who it will be; None if it cannot be made, which is logged."""
+def _make(
+    cycle: Cycle, counter: mmap.mmap, settle: Callable[[], None], notifier: Notifier | None = None
+) -> Worker | None:
+    """A worker that is who it will be, with ``notifier`` a single one.
+
+    None: it cannot be made, which is logged.
+    """
     log = cycle.log
     try:
-        worker = Worker(cycle, counter, single=single)
+        worker = Worker(cycle, counter, single=notifier is not None, notifier=notifier)
         settle()
     except DropFailed as error:
         log.log(LEVELS.index(error.level), str(error))

@@ -1,6 +1,7 @@
 """fastmail as an operator meets it: a directory, a configuration, commands, signals, log lines and pids."""
 
 import contextlib
+import fcntl
 import functools
 import os
 import re
@@ -118,21 +119,38 @@ class Site:
     ) -> "subprocess.Popen[bytes]":
         """Start the master in the foreground; returns when it is up (its workers have been started)."""
         since = self.log_size
-        with (self.directory / "output").open("wb") as output:
-            child = subprocess.Popen(
-                self.command("-g", "daemon off;", *arguments, patch=patch),
-                cwd=self.directory,
-                env=self._environment(environment or {}),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-            )
-        self._children.append(child)
+        child = self.launch(self.command("-g", "daemon off;", *arguments, patch=patch), environment or {})
         wait_for(
             "pid file",
             lambda: child.poll() is not None or self._pid_in_file() == child.pid,
         )
         assert child.poll() is None, self.output() + "".join(self.log(since))
+        return child
+
+    def launch(
+        self, command: list[str], environment: dict[str, str], sockets: Sequence[socket.socket] = ()
+    ) -> "subprocess.Popen[bytes]":
+        """Start any command in the foreground; ``sockets`` are its descriptors 3, 4 and so on."""
+        high = [fcntl.fcntl(sock, fcntl.F_DUPFD, 100) for sock in sockets]
+
+        def place() -> None:
+            for number, fd in enumerate(high, 3):
+                os.dup2(fd, number)
+
+        with (self.directory / "output").open("wb") as output:
+            child = subprocess.Popen(
+                command,
+                cwd=self.directory,
+                env=self._environment(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                pass_fds=range(3, 3 + len(high)),
+                preexec_fn=place if high else None,
+            )
+        for fd in high:
+            os.close(fd)
+        self._children.append(child)
         return child
 
     def start_daemon(self, *arguments: str, closed: bool = False) -> int:
