@@ -1,0 +1,90 @@
+"""A machine of its own for a test: namespaces in which Debian's systemd is process 1.
+
+The file system is this machine's, but /run, /tmp, /var/log and /opt are empty, and changes to /etc are gone
+afterwards; so is the network, of which there is a loopback device alone. Needs root.
+"""
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from support.processes import ROOT, wait_for
+
+_NAMESPACES = ("-m", "-p", "-n", "-u", "-i", "-C", "--fork", "--kill-child", "--mount-proc")
+_PREPARE = """\
+set -e
+mount --make-rprivate /
+keep=$1
+mount -t tmpfs -o mode=755 tmpfs /mnt
+mkdir /mnt/upper /mnt/work /mnt/kept
+mount --bind "$keep" /mnt/kept
+mount -t overlay -o lowerdir=/etc,upperdir=/mnt/upper,workdir=/mnt/work overlay /etc
+for place in /run /var/log /opt; do mount -t tmpfs -o mode=755 tmpfs $place; done
+mount -t tmpfs -o mode=1777 tmpfs /tmp
+mkdir -p "$keep" /run/lock
+mount --bind /mnt/kept "$keep"
+umount -R /sys/fs/cgroup 2>/dev/null || true
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+cp -a "$keep/root/." /
+container=test exec /lib/systemd/systemd --system --unit=test.target --log-target=null --show-status=0
+"""
+_TARGET = "[Unit]\nDefaultDependencies=no\nWants=test.service\n"
+_SERVICE = """\
+[Unit]
+DefaultDependencies=no
+[Service]
+Type=oneshot
+ExecStart={command}
+ExecStopPost=/bin/sh -c "systemctl exit $EXIT_STATUS"
+StandardOutput=file:{keep}/output
+StandardError=inherit
+WorkingDirectory={root}
+"""
+
+
+def run(test: str, files: Mapping[str, str], seconds: float = 100) -> None:
+    """Put the files in place, boot, and run a test there (``tests/FILE.py::NAME``).
+
+    Raises AssertionError, with what pytest has printed, if that fails.
+    """
+    with tempfile.TemporaryDirectory(prefix="machine-") as name, _cgroup() as cgroup:
+        keep = Path(name)
+        command = f"{sys.executable} -m pytest -q -p no:cacheprovider {ROOT}/{test}"
+        units = {
+            "/etc/systemd/system/test.target": _TARGET,
+            "/etc/systemd/system/test.service": _SERVICE.format(command=command, keep=keep, root=ROOT),
+        }
+        for target, text in {**files, **units}.items():
+            place = keep / "root" / target.lstrip("/")
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(text)
+            place.chmod(0o755 if text.startswith("#!") else 0o644)
+        enter = f'echo $$ >{cgroup}/cgroup.procs; exec "$@"'
+        done = subprocess.run(
+            ["sh", "-c", enter, "sh", "unshare", *_NAMESPACES, "sh", "-c", _PREPARE, "sh", name],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds,
+        )  # fmt: skip
+        output = keep / "output"
+        said = output.read_text() if output.exists() else f"{done.stdout}{done.stderr}"
+        assert done.returncode == 0, said
+        assert "1 passed" in said, said
+
+
+@contextlib.contextmanager
+def _cgroup() -> Iterator[Path]:
+    """A control group for the machine, removed with what systemd has made in it."""
+    found = re.search(r"^\S+ (\S+) cgroup2 ", Path("/proc/mounts").read_text(), re.MULTILINE)
+    assert found is not None, "no cgroup2 file system"
+    path = Path(tempfile.mkdtemp(prefix="fastmail-test-", dir=found[1]))
+    try:
+        yield path
+    finally:
+        (path / "cgroup.kill").write_text("1")
+        wait_for("the machine's end", lambda: "populated 0" in (path / "cgroup.events").read_text())
+        for directory, _, _ in os.walk(path, topdown=False):
+            os.rmdir(directory)
