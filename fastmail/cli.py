@@ -1,4 +1,4 @@
-"""The command line: nginx's switches, long options for what they lack, and ``fastmail demo``."""
+"""The command line: nginx's switches, long options for what they lack, and commands of our own."""
 
 from __future__ import annotations
 
@@ -39,6 +39,8 @@ SYNOPSIS = (
 )
 COMMANDS = {
     "demo [options]": "Serve a small mailbox through fastmail on 127.0.0.1 until Ctrl-C; see its --help.",
+    "migrate [-p prefix] [nginx.conf]": "Say what of an nginx.conf is served, ignored and different, and the commands "
+    "that switch over and back.",
 }
 """What the manual says of each."""
 
@@ -120,6 +122,10 @@ def main(argv: list[str] | None = None) -> int:
         from fastmail import demo
 
         return demo.main(argv[2:])
+    if argv[1:2] == ["migrate"]:
+        from fastmail import migrate
+
+        return migrate.main(argv[2:])
     try:
         arguments = parse(argv[1:])
     except UsageError as error:

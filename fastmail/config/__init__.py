@@ -7,6 +7,7 @@ from .error_log import ErrorLog
 from .errors import ConfigError
 from .listen import Listen
 from .resolver import ResolverServers
+from .statement import Ignored
 from .user import resolve_user
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Configuration",
     "Defaults",
     "ErrorLog",
+    "Ignored",
     "Listen",
     "ResolverServers",
     "ServerConfiguration",

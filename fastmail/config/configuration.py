@@ -59,7 +59,10 @@ class ServerConfiguration(Mapping[str, Any]):
 
 
 class Configuration:
-    """What load() returns. ``files`` are in the order opened; ``messages`` are (level, text)."""
+    """What load() returns. ``files`` are in the order opened; ``messages`` are (level, text).
+
+    ``scope`` is the main level as it was read, with the blocks in it; ``ignored`` what has no function.
+    """
 
     def __init__(self, path: str, parser: Parser) -> None:
         environment = parser.environment
@@ -67,6 +70,8 @@ class Configuration:
         self.prefix = environment.prefix
         self.files = parser.files
         self.messages = environment.messages
+        self.ignored = environment.ignored
+        self.scope = parser.main
         self.main: Mapping[str, Any] = _level(parser.main, environment)
         self.error_log = error_log.with_default(self.main["error_log"], environment)
         self.has_events = "events" in parser.main.blocks

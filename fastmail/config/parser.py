@@ -9,12 +9,12 @@ import os
 from typing import Any
 
 from . import auth_tls, proxy_tls, tls
-from .directive import Directive, Merge
+from .directive import Directive, Merge, State
 from .directives import BLOCK, TABLE
 from .errors import ConfigError, failed
 from .foreign import FOREIGN
 from .lexer import Lexer
-from .statement import Context, Environment, Scope, Statement, c_string
+from .statement import Context, Environment, Ignored, Scope, Statement, c_string
 
 _DEEPEST_INCLUDE = 64
 _MAGIC = "*?["
@@ -95,6 +95,10 @@ class Parser:
             raise statement.directive_error("is specified too late")
         values[directive.name] = directive.kind.parse(statement, previous)
         statement.scope.places[directive.name] = statement.lexer.place
+        if directive.state is State.NO_FUNCTION:
+            self._ignore(statement, directive)
+        else:
+            statement.scope.statements.append(statement.words)
 
     def _open(self, statement: Statement, directive: Directive) -> None:
         name, scope = statement.name, statement.scope
@@ -105,13 +109,21 @@ class Parser:
         scope.blocks.setdefault(name, []).append(inner)
         if context is None:
             statement.warn(f'"{name}" block has no use in a mail proxy, ignored')
+            self._ignore(statement, directive)
             statement.lexer.skip_block()
             return
         self._parse(statement.lexer, inner, block=True)
+        inner.end = statement.lexer.place
         if context == "server" and not inner.values.get("listen"):
             raise ConfigError(f'no "listen" is defined for server in {inner.place}')
         if context == "mail":
             _check_mail(inner, self.environment, statement.lexer.place)
+
+    def _ignore(self, statement: Statement, directive: Directive) -> None:
+        ignored = Ignored(
+            tuple(statement.words), statement.lexer.place, directive.text, directive.arguments.block
+        )
+        self.environment.ignored.append(ignored)
 
     def _include(self, statement: Statement) -> None:
         path = self.environment.conf_path(statement.words[1])

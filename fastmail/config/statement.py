@@ -11,6 +11,16 @@ from .lexer import Lexer
 Context = Literal["main", "events", "mail", "server"]
 
 
+@dataclass(frozen=True)
+class Ignored:
+    """A directive of the configuration that is accepted without function."""
+
+    words: tuple[str, ...]
+    place: str  # FILE:LINE
+    reason: str  # what the table of directives says of it
+    block: bool
+
+
 @dataclass
 class Environment:
     """What holds for the whole configuration."""
@@ -20,6 +30,7 @@ class Environment:
     identity: str
     defaults: Defaults
     messages: list[tuple[str, str]] = field(default_factory=list)
+    ignored: list[Ignored] = field(default_factory=list)  # in the order read
     zones: dict[str, tuple[str, int]] = field(default_factory=dict)  # who has declared which, and its size
 
     @property
@@ -50,6 +61,8 @@ class Scope:
     place: str = ""  # FILE:LINE of the opening brace
     values: dict[str, Any] = field(default_factory=dict)
     places: dict[str, str] = field(default_factory=dict)  # FILE:LINE of what set each of the values
+    end: str = ""  # FILE:LINE of the closing brace
+    statements: list[list[str]] = field(default_factory=list)  # the words of the simple ones that were obeyed
     blocks: dict[str, list["Scope"]] = field(default_factory=dict)
     addresses: set[Any] = field(default_factory=set)  # listened on in this mail block
     tls: Any = None  # ServerTLS of a server that speaks TLS

@@ -5,42 +5,14 @@ What happens in the machine is in inside_service.py.
 
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from support import machine
-from support.processes import ROOT
+from support.installation import PACKAGING, installation
 
-PACKAGING = ROOT / "packaging"
-UNITS = Path("/etc/systemd/system")
 WORST = 3.0
 """``systemd-analyze security`` must say less."""
-
-_PROGRAM = f"""\
-#!{sys.executable}
-import sys
-sys.path.insert(0, {str(ROOT)!r})
-from fastmail.__main__ import main
-sys.exit(main())
-"""
-
-
-def installation() -> dict[str, str]:
-    """What docs/service.md installs; the program is this tree."""
-    placed = {
-        "/opt/fastmail/bin/fastmail": _PROGRAM,
-        f"{UNITS}/fastmail.service": (PACKAGING / "fastmail.service").read_text(),
-        f"{UNITS}/fastmail.socket": (PACKAGING / "fastmail.socket").read_text(),
-        "/etc/sysusers.d/fastmail.conf": (PACKAGING / "fastmail.sysusers").read_text(),
-        "/etc/logrotate.d/fastmail": (PACKAGING / "fastmail.logrotate").read_text(),
-        "/etc/fastmail/fastmail.conf": (PACKAGING / "fastmail.conf").read_text(),
-    }
-    homes = [path for path in (sys.base_prefix, sys.prefix, str(ROOT)) if re.match("/(home|root)/", path)]
-    if homes:  # the interpreter of these tests; an installation's is not in a home directory
-        more = f"[Service]\nProtectHome=tmpfs\nBindReadOnlyPaths={' '.join(homes)}\n"
-        placed[f"{UNITS}/fastmail.service.d/interpreter.conf"] = more
-    return placed
 
 
 def test_units_are_correct(tmp_path: Path) -> None:

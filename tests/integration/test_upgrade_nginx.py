@@ -10,25 +10,9 @@ from pathlib import Path
 
 import pytest
 from support.authserver import AuthServer
-from support.listener import Connection
-from support.processes import ROOT, Echo, Session, Site, alive, imap, title, wait_for
+from support.processes import ROOT, Echo, LiteralEcho, Session, Site, alive, imap, title, wait_for
 
 NGINX = "/usr/sbin/nginx"
-
-
-class LiteralEcho(Echo):
-    """nginx sends name and password as literals, and waits to be asked for each."""
-
-    def serve(self, connection: Connection) -> None:
-        connection.perform("* OK ready")
-        line = connection.read_until(b"\r\n")
-        tag = line.split(b" ")[0]
-        while line.rstrip().endswith(b"}"):
-            connection.perform("+ OK")
-            line = connection.read_until(b"\r\n")
-        connection.perform(tag + b" OK logged in\r\n")
-        while True:
-            connection.perform(b"* " + connection.read_until(b"\r\n"))
 
 
 @pytest.fixture

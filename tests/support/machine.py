@@ -1,4 +1,4 @@
-"""A machine of its own for a test: namespaces in which Debian's systemd is process 1.
+"""A machine of its own for a test: namespaces, in which Debian's systemd is process 1 if it is wanted.
 
 The file system is this machine's, but /run, /tmp, /var/log and /opt are empty, and changes to /etc are gone
 afterwards; so is the network, of which there is a loopback device alone. Needs root.
@@ -15,7 +15,8 @@ from pathlib import Path
 
 from support.processes import ROOT, wait_for
 
-_NAMESPACES = ("-m", "-p", "-n", "-u", "-i", "-C", "--fork", "--kill-child", "--mount-proc")
+_NAMESPACES = "-m -p -n -u -i -C --fork --kill-child --mount-proc"
+_UNITS = "/etc/systemd/system"
 _PREPARE = """\
 set -e
 mount --make-rprivate /
@@ -31,6 +32,12 @@ mount --bind /mnt/kept "$keep"
 umount -R /sys/fs/cgroup 2>/dev/null || true
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 cp -a "$keep/root/." /
+if [ "$2" = without ]; then
+    shift 2
+    "$1" -m support.loopback
+    "$@" >"$keep/output" 2>&1
+    exit
+fi
 container=test exec /lib/systemd/systemd --system --unit=test.target --log-target=null --show-status=0
 """
 _TARGET = "[Unit]\nDefaultDependencies=no\nWants=test.service\n"
@@ -47,32 +54,36 @@ WorkingDirectory={root}
 """
 
 
-def run(test: str, files: Mapping[str, str], seconds: float = 100) -> None:
+def run(test: str, files: Mapping[str, str], *, systemd: bool = True, seconds: float = 100) -> None:
     """Put the files in place, boot, and run a test there (``tests/FILE.py::NAME``).
 
     Raises AssertionError, with what pytest has printed, if that fails.
     """
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"{ROOT}/{test}"]
     with tempfile.TemporaryDirectory(prefix="machine-") as name, _cgroup() as cgroup:
         keep = Path(name)
-        command = f"{sys.executable} -m pytest -q -p no:cacheprovider {ROOT}/{test}"
-        units = {
-            "/etc/systemd/system/test.target": _TARGET,
-            "/etc/systemd/system/test.service": _SERVICE.format(command=command, keep=keep, root=ROOT),
-        }
-        for target, text in {**files, **units}.items():
-            place = keep / "root" / target.lstrip("/")
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_text(text)
-            place.chmod(0o755 if text.startswith("#!") else 0o644)
-        enter = f'echo $$ >{cgroup}/cgroup.procs; exec "$@"'
+        service = _SERVICE.format(command=" ".join(command), keep=keep, root=ROOT)
+        units = {f"{_UNITS}/test.target": _TARGET, f"{_UNITS}/test.service": service}
+        place(keep / "root", {**files, **units})
+        script = f'echo $$ >{cgroup}/cgroup.procs; exec unshare {_NAMESPACES} sh -c "$@"'
+        arguments = [_PREPARE, "sh", name, "with" if systemd else "without", *command]
         done = subprocess.run(
-            ["sh", "-c", enter, "sh", "unshare", *_NAMESPACES, "sh", "-c", _PREPARE, "sh", name],
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds,
+            ["sh", "-c", script, "sh", *arguments], cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True,
+            text=True, timeout=seconds, env={**os.environ, "PYTHONPATH": f"{ROOT}/tests"},
         )  # fmt: skip
         output = keep / "output"
         said = output.read_text() if output.exists() else f"{done.stdout}{done.stderr}"
         assert done.returncode == 0, said
         assert "1 passed" in said, said
+
+
+def place(root: Path, files: Mapping[str, str]) -> None:
+    """Write the files below ``root``; a script can be executed."""
+    for name, text in files.items():
+        path = root / name.lstrip("/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        path.chmod(0o755 if text.startswith("#!") else 0o644)
 
 
 @contextlib.contextmanager

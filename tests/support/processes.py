@@ -277,6 +277,21 @@ class Echo(Listener):
             connection.perform(b"* " + connection.read_until(b"\r\n"))
 
 
+class LiteralEcho(Echo):
+    """nginx sends name and password as literals, and waits to be asked for each."""
+
+    def serve(self, connection: Connection) -> None:
+        connection.perform("* OK ready")
+        line = connection.read_until(b"\r\n")
+        tag = line.split(b" ")[0]
+        while line.rstrip().endswith(b"}"):
+            connection.perform("+ OK")
+            line = connection.read_until(b"\r\n")
+        connection.perform(tag + b" OK logged in\r\n")
+        while True:
+            connection.perform(b"* " + connection.read_until(b"\r\n"))
+
+
 class Session:
     """A client's logged-in IMAP connection."""
 

@@ -1,0 +1,141 @@
+"""Run by test_migrate.py in a machine of its own: nginx is switched to fastmail and back as it is told."""
+
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.authserver import AuthServer
+from support.processes import Echo, LiteralEcho, Session, alive, wait_for
+
+FASTMAIL = "/opt/fastmail/bin/fastmail"
+NGINX_CONF = Path("/etc/nginx/nginx.conf")
+NGINX_PID = Path("/run/nginx.pid")
+PORT = 143
+
+MAIN = """\
+load_module /usr/lib/nginx/modules/ngx_mail_module.so;
+user www-data;
+pid /run/nginx.pid;
+error_log /var/log/nginx/error.log info;
+events { worker_connections 768; }
+"""
+HTTP = 'http {\n    server { listen 127.0.0.1:80; location / { return 200 "a page"; } }\n}\n'
+
+
+@pytest.fixture
+def backend() -> Iterator[Echo]:
+    with LiteralEcho() as backend:
+        yield backend
+
+
+@pytest.fixture
+def mail(auth: AuthServer) -> str:
+    """A mail block; its relative name is one in nginx's directory."""
+    Path("/var/log/nginx").mkdir()
+    NGINX_CONF.with_name("imap.conf").write_text("protocol imap;\n")
+    return (
+        f"mail {{\n    auth_http 127.0.0.1:{auth.port};\n"
+        f"    server {{ listen 127.0.0.1:{PORT}; include imap.conf; }}\n}} # mail\n"
+    )
+
+
+def sh(command: str) -> str:
+    done = subprocess.run(
+        command, shell=True, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
+    )
+    logs = "" if done.returncode == 0 else subprocess.getoutput("tail -n 50 /var/log/*/*.log /var/log/*.log")
+    assert done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout}{done.stderr}{logs}"
+    return done.stdout
+
+
+def instructions() -> tuple[str, str, str]:
+    """What to run before, to switch over, and to switch back."""
+    sections: dict[str, str] = {"Before (what is served does not change)": ""}
+    title = ""
+    for line in sh(f"{FASTMAIL} migrate {NGINX_CONF}").splitlines():
+        if line.startswith("    "):
+            sections[title] += line.strip() + "\n"
+        elif line:
+            title = line
+            sections[title] = ""
+    commands = [text for title, text in sections.items() if title.startswith(("Before", "Switch"))]
+    before, over, back = commands
+    assert len(over.splitlines()) == len(back.splitlines()) == 1
+    return before, over, back
+
+
+def serves(log: str, user: str) -> bool:
+    """Whether a login works, and is in this log."""
+    try:
+        with Session(PORT, user) as session:
+            session.exchange()
+    except (OSError, AssertionError):
+        return False
+    path = Path(log)
+    return path.exists() and f'login: "{user}"' in path.read_text()
+
+
+def switch(fastmail_log: str = "/var/log/fastmail.log", turns: int = 2) -> None:
+    """There and back; at each step the one that is to serve does."""
+    nginx_log = "/var/log/nginx/error.log"
+    wait_for("nginx", lambda: serves(nginx_log, "first"))
+    before, over, back = instructions()
+    sh(before)
+    assert serves(nginx_log, "second")
+    for turn in range(turns):
+        sh(over)
+        wait_for("fastmail", lambda turn=turn: serves(fastmail_log, f"there{turn}"))  # type: ignore[misc]
+        sh(back)
+        wait_for("nginx", lambda turn=turn: serves(nginx_log, f"back{turn}"))  # type: ignore[misc]
+
+
+def page() -> str:
+    with urllib.request.urlopen("http://127.0.0.1/") as answer:
+        return str(answer.read().decode())
+
+
+def test_mail_only(mail: str) -> None:
+    NGINX_CONF.write_text(MAIN + mail)
+    sh("nginx")
+    first = int(NGINX_PID.read_text())
+    switch()
+    assert not alive(first)
+
+
+def test_beside_http(mail: str) -> None:
+    NGINX_CONF.write_text(MAIN + mail + HTTP)
+    sh("nginx")
+    first = NGINX_PID.read_text()
+    switch()
+    assert (page(), NGINX_PID.read_text()) == ("a page", first)
+    assert NGINX_CONF.read_text() == MAIN + mail + HTTP
+
+
+def test_mail_in_a_file_of_its_own(mail: str) -> None:
+    directory = NGINX_CONF.with_name("mail-enabled")
+    directory.mkdir()
+    (directory / "mail").write_text("# for nginx\n" + mail)
+    NGINX_CONF.write_text(MAIN + HTTP + "include mail-enabled/*;\n")
+    sh("nginx")
+    switch()
+    assert page() == "a page"
+    assert [entry.name for entry in directory.iterdir()] == ["mail"]
+
+
+def test_units(mail: str) -> None:
+    """nginx.service and fastmail.service: what is stopped stays so at the next boot."""
+    sh("systemd-sysusers")
+    NGINX_CONF.write_text(MAIN + mail)
+    sh("systemctl enable --now nginx")
+    switch("/var/log/fastmail/error.log", turns=1)
+    assert sh("systemctl is-enabled nginx; systemctl is-enabled fastmail || true") == "enabled\ndisabled\n"
+
+
+def test_units_beside_http(mail: str) -> None:
+    NGINX_CONF.write_text(MAIN + mail + HTTP)
+    sh("systemctl enable --now nginx")
+    first = NGINX_PID.read_text()
+    switch("/var/log/fastmail/error.log", turns=1)
+    assert (page(), NGINX_PID.read_text()) == ("a page", first)

@@ -1,0 +1,151 @@
+"""``fastmail migrate``: its report, and its commands carried out with a real nginx.
+
+What happens in the machine is in inside_migrate.py.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support import machine
+from support.installation import PROGRAM, installation
+from support.processes import ROOT
+
+MAIL = """\
+mail {
+    auth_http 127.0.0.1:9000/auth;
+    server { listen 127.0.0.1:143; protocol imap; }
+}
+"""
+DEBIAN = Path("/etc/nginx/nginx.conf")
+
+
+def migrate(*arguments: str | Path, stdout: int = subprocess.PIPE) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "fastmail", "migrate", *map(str, arguments)],
+        stdin=subprocess.DEVNULL, stdout=stdout, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=30,
+    )  # fmt: skip
+
+
+def report(*arguments: str | Path) -> dict[str, list[str]]:
+    """What it says, by its titles; without indentation."""
+    done = migrate(*arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    sections: dict[str, list[str]] = {}
+    for line in done.stdout.splitlines():
+        if line and not line.startswith(" "):
+            lines = sections[line] = []
+        elif line:
+            lines.append(line.strip())
+    return sections
+
+
+def test_debians_own_file_and_mail(tmp_path: Path) -> None:
+    conf = tmp_path / "nginx.conf"
+    text = DEBIAN.read_text()
+    conf.write_text(text + MAIL)
+    first = len(text.splitlines()) + 1
+    http = next(number for number, line in enumerate(text.splitlines(), 1) if line.startswith("http {"))
+    said = report(conf)
+    assert said["Served"] == [
+        f"imap  127.0.0.1:143  not encrypted  asks http://127.0.0.1:9000/auth  {conf}:{first + 2}"
+    ]
+    assert "load_module modules/ngx_mail_module.so;" in " ".join(said["Ignored"])
+    assert said["Ignored"][-2:] == [f"http {{}}  {conf}:{http}", "not for a mail proxy; leave it to nginx"]
+    assert any(line.startswith("- Blocks of other modules") for line in said["Different"])
+    assert "nginx goes on with http {}." in said["Note"]
+
+
+def test_an_example_of_mailu() -> None:
+    conf = ROOT / "docs/examples/mailu/nginx.conf"
+    said = report(conf)
+    assert said["Served"] == [
+        "smtp  127.0.0.1:10025  not encrypted, behind PROXY headers  "
+        f"asks http://127.0.0.1:8000/auth/email  {conf}:20"
+    ]
+    assert said["Ignored"] == [
+        f"load_module /usr/lib/nginx/modules/ngx_mail_module.so;  {conf}:8",
+        "Modules of nginx are not loaded.",
+    ]
+    different = "\n".join(said["Different"])
+    assert "A PROXY header may come in pieces." in different
+    assert "IMAP logins" not in different
+    assert "Before (what is served does not change)" not in said
+
+
+def test_tls(tmp_path: Path) -> None:
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=x -keyout key.pem -out cert.pem"
+    subprocess.run(command.split(), cwd=tmp_path, check=True, capture_output=True)
+    conf = tmp_path / "nginx.conf"
+    conf.write_text(
+        "events { }\nmail {\n auth_http unix:/run/auth:/auth;\n"
+        " ssl_certificate cert.pem; ssl_certificate_key key.pem;\n"
+        " server { listen 993 ssl; listen [::1]:143; starttls only; }\n}\n"
+    )
+    said = report(conf)
+    assert said["Served"] == [
+        f"imap  0.0.0.0:993  TLS                asks unix:/run/auth:/auth  {conf}:5",
+        f"imap  [::1]:143    STARTTLS required  asks unix:/run/auth:/auth  {conf}:5",
+    ]
+    assert "Renewed certificates are taken without a reload" in "\n".join(said["Different"])
+
+
+def test_nothing_to_serve() -> None:
+    said = report(DEBIAN)
+    assert said["Served"] == ["nothing: there is no server in a mail block"]
+    assert "Switch over" not in said
+
+
+def test_mail_block_among_others(tmp_path: Path) -> None:
+    """Nobody's file is cut where lines do not show how."""
+    conf = tmp_path / "nginx.conf"
+    conf.write_text("events { } http { } " + MAIL)
+    said = report(conf)
+    assert f"which begins at {conf}:1 and has no lines of its own" in said["Before"][0]
+    assert "Switch over" not in said
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("nonsense;\n", 'unknown directive "nonsense" in {conf}:1'),
+        ("events { }\nmail { server { listen 143; } }\n", 'no "auth_http" is defined for server in {conf}:2'),
+        (MAIL, 'no "events" section in configuration'),
+        (None, 'open() "{conf}" failed (2: No such file or directory)'),
+    ],
+)  # fmt: skip
+def test_broken_file(tmp_path: Path, text: str | None, problem: str) -> None:
+    """nginx's message on one line, and no report."""
+    conf = tmp_path / "nginx.conf"
+    if text is not None:
+        conf.write_text(text)
+    done = migrate(conf)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"fastmail migrate: [emerg] {problem.format(conf=conf)}\n"
+
+
+def test_wrong_option() -> None:
+    done = migrate("--nonsense")
+    assert done.returncode == 2
+    assert done.stderr.endswith("fastmail migrate: error: unrecognized arguments: --nonsense\n")
+
+
+def test_output_that_cannot_be_written() -> None:
+    with open("/dev/full", "wb") as full:
+        done = migrate(DEBIAN, stdout=full.fileno())
+    assert done.returncode == 1
+    assert done.stderr == "fastmail migrate: cannot write to standard output: No space left on device\n"
+
+
+@pytest.mark.parametrize("name", ["mail_only", "beside_http", "mail_in_a_file_of_its_own"])
+def test_commands(name: str) -> None:
+    files = {PROGRAM: installation()[PROGRAM]}
+    machine.run(f"tests/integration/inside_migrate.py::test_{name}", files, systemd=False)
+
+
+@pytest.mark.parametrize("name", ["units", "units_beside_http"])
+def test_commands_for_units(name: str) -> None:
+    machine.run(f"tests/integration/inside_migrate.py::test_{name}", installation())

@@ -1,0 +1,12 @@
+"""Brings the loopback device of a new network namespace up: ``python -m support.loopback``."""
+
+import fcntl
+import socket
+import struct
+
+_SET_FLAGS = 0x8914  # SIOCSIFFLAGS, netdevice(7)
+_UP = 1  # IFF_UP
+
+if __name__ == "__main__":
+    with socket.socket() as any_socket:
+        fcntl.ioctl(any_socket, _SET_FLAGS, struct.pack("16sH22x", b"lo", _UP))
