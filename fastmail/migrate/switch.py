@@ -243,10 +243,10 @@ def _running(pid_path: str) -> int | None:
             pid = int(file.read(21))
         os.kill(pid, 0)
     except PermissionError:
-        return pid
+        return pid if pid > 0 else None
     except (OSError, ValueError, OverflowError):
         return None
-    return pid
+    return pid if pid > 0 else None
 
 
 def _built_in_prefix(nginx: str) -> str | None:

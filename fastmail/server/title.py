@@ -18,8 +18,11 @@ _area: tuple[int, int] | None = None  # address and length
 def prepare() -> None:
     """Find the memory and move the environment out of it; once, before the first set_title()."""
     global _area
-    with open("/proc/self/stat", "rb") as file:
-        stat = file.read()
+    try:
+        with open("/proc/self/stat", "rb") as file:
+            stat = file.read()
+    except OSError:
+        return  # a chroot without /proc
     fields = [b"", b"", *stat.rpartition(b")")[2].split()]
     start, end = int(fields[_ARG_START]), int(fields[_ENV_END])
     if not 0 < start < int(fields[_ENV_START]) <= end:

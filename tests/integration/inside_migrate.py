@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.authserver import AuthServer
+from support.installation import install
 from support.processes import Echo, LiteralEcho, Session, alive, wait_for
 
 FASTMAIL = "/opt/fastmail/bin/fastmail"
@@ -126,7 +127,7 @@ def test_mail_in_a_file_of_its_own(mail: str) -> None:
 
 def test_units(mail: str) -> None:
     """nginx.service and fastmail.service: what is stopped stays so at the next boot."""
-    sh("systemd-sysusers")
+    install()
     NGINX_CONF.write_text(MAIN + mail)
     sh("systemctl enable --now nginx")
     switch("/var/log/fastmail/error.log", turns=1)
@@ -134,6 +135,7 @@ def test_units(mail: str) -> None:
 
 
 def test_units_beside_http(mail: str) -> None:
+    install()
     NGINX_CONF.write_text(MAIN + mail + HTTP)
     sh("systemctl enable --now nginx")
     first = NGINX_PID.read_text()

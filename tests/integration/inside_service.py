@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from support.authserver import AuthServer
+from support.installation import install
 from support.ports import HOST
 from support.processes import alive, wait_for
 
@@ -24,7 +25,7 @@ LOG = Path("/var/log/fastmail/error.log")
 @pytest.fixture(autouse=True)
 def installed(auth: AuthServer) -> None:
     """The user, a certificate whose key only root can read, and the auth server's address."""
-    sh("systemd-sysusers")
+    install()
     sh(
         "mkdir -m 700 /etc/fastmail/tls && cd /etc/fastmail/tls && openssl req -x509 -newkey rsa:2048 -nodes"
         " -subj /CN=mail.example.com -keyout privkey.pem -out fullchain.pem"

@@ -1,14 +1,15 @@
 """fastmail as docs/service.md installs it, the program being this tree: files for support.machine."""
 
 import re
+import subprocess
 import sys
 
 from support.processes import ROOT
 
 PACKAGING = ROOT / "packaging"
+PAGE = ROOT / "docs/service.md"
 PROGRAM = "/opt/fastmail/bin/fastmail"
 
-_UNITS = "/etc/systemd/system"
 _LAUNCHER = f"""\
 #!{sys.executable}
 import sys
@@ -18,18 +19,23 @@ sys.exit(main())
 """
 
 
+def interpreter() -> dict[str, str]:
+    """The program, and the interpreter of its virtual environment."""
+    return {PROGRAM: _LAUNCHER, "/opt/fastmail/bin/python": f'#!/bin/sh\nexec {sys.executable} "$@"\n'}
+
+
 def installation() -> dict[str, str]:
-    """The text of each file by its path."""
-    placed = {
-        PROGRAM: _LAUNCHER,
-        f"{_UNITS}/fastmail.service": (PACKAGING / "fastmail.service").read_text(),
-        f"{_UNITS}/fastmail.socket": (PACKAGING / "fastmail.socket").read_text(),
-        "/etc/sysusers.d/fastmail.conf": (PACKAGING / "fastmail.sysusers").read_text(),
-        "/etc/logrotate.d/fastmail": (PACKAGING / "fastmail.logrotate").read_text(),
-        "/etc/fastmail/fastmail.conf": (PACKAGING / "fastmail.conf").read_text(),
-    }
+    """What a wheel has put into the virtual environment; install() does the rest."""
+    shared = {f"/opt/fastmail/share/fastmail/{path.name}": path.read_text() for path in PACKAGING.iterdir()}
     homes = [path for path in (sys.base_prefix, sys.prefix, str(ROOT)) if re.match("/(home|root)/", path)]
     if homes:  # the interpreter of these tests; an installation's is not in a home directory
         more = f"[Service]\nProtectHome=tmpfs\nBindReadOnlyPaths={' '.join(homes)}\n"
-        placed[f"{_UNITS}/fastmail.service.d/interpreter.conf"] = more
-    return placed
+        shared["/etc/systemd/system/fastmail.service.d/interpreter.conf"] = more
+    return {PROGRAM: _LAUNCHER, **shared}
+
+
+def install() -> None:
+    """In the machine: the commands of docs/service.md."""
+    found = re.search(r"^    cd /opt/fastmail/share.*\n(    .*\n)+", PAGE.read_text(), re.MULTILINE)
+    assert found is not None
+    subprocess.run(["sh", "-euc", found[0]], check=True)

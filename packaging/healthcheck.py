@@ -1,0 +1,16 @@
+"""The container's health check: whether the server at $HEALTHCHECK greets a client (exit status 0 or 1)."""
+
+import os
+import socket
+import sys
+
+TIMEOUT = 8  # seconds; the recipe grants 10
+
+host, _, port = os.environ["HEALTHCHECK"].rpartition(":")
+try:
+    with socket.create_connection((host.strip("[]"), int(port)), TIMEOUT) as client:
+        greeting = client.recv(512)
+except OSError as error:
+    sys.exit(f"{host}:{port}: {error.strerror or error}")
+if not greeting.startswith((b"* OK", b"+OK", b"220")):
+    sys.exit(f"{host}:{port}: unexpected greeting {greeting!r}")
