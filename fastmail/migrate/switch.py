@@ -201,7 +201,7 @@ def _drop_in(configuration: Configuration, conf: str) -> list[str]:
     lines = [
         "[Service]",
         f'Environment="CONF={conf}" "OPTIONS=-p {configuration.prefix} --error-log {UNIT_LOG}"',
-        *(f"ReadWritePaths={path}" for path in sorted(_written(configuration))),
+        *(f"ReadWritePaths=-{path}" for path in sorted(_written(configuration))),
     ]
     head = " ".join(shlex.quote(line) for line in lines)
     return [

@@ -33,12 +33,13 @@ def backend() -> Iterator[Echo]:
 
 @pytest.fixture
 def mail(auth: AuthServer) -> str:
-    """A mail block; its relative name is one in nginx's directory."""
+    """A mail block; its relative name is one in nginx's directory, a server has a log of its own."""
     Path("/var/log/nginx").mkdir()
     NGINX_CONF.with_name("imap.conf").write_text("protocol imap;\n")
     return (
         f"mail {{\n    auth_http 127.0.0.1:{auth.port};\n"
-        f"    server {{ listen 127.0.0.1:{PORT}; include imap.conf; }}\n}} # mail\n"
+        f"    server {{ listen 127.0.0.1:{PORT}; include imap.conf; }}\n"
+        "    server { listen 127.0.0.1:110; protocol pop3; error_log /var/log/nginx/pop3.log; }\n} # mail\n"
     )
 
 
