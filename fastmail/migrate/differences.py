@@ -143,6 +143,12 @@ the byte.
 """,
                 never,
             ),
+            Difference(
+                """\
+**`auth_http_cache`** is an addition: while an answer is kept, the same login does not reach the auth server.
+""",
+                never,
+            ),
         ),
     ),
     "What backends notice": (
@@ -151,9 +157,23 @@ the byte.
             Difference(
                 """\
 **IMAP logins** come in one line, `LOGIN "user" "password"`, if both are printable ASCII and the line is short enough;
-otherwise in literals, as nginx sends them. It saves two round trips.
+otherwise in literals, as nginx sends them, which need no go-ahead if the backend's greeting offers LITERAL+. It
+saves two round trips.
 """,
                 protocol("imap"),
+            ),
+            Difference(
+                """\
+**SMTP envelopes** without a login: MAIL and RCPT come together if the backend's last EHLO reply offers PIPELINING.
+""",
+                servers(lambda server: server.protocol == "smtp" and "none" in mechanisms(server)),
+            ),
+            Difference(
+                """\
+**`proxy_pipelining`** (USER and PASS of POP3 together) and **`proxy_preconnect`** (connecting before the auth server
+has answered) are additions, and off.
+""",
+                never,
             ),
             Difference(
                 """\
