@@ -8,12 +8,13 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+#include "answer.h"
 #include "loop.h"
 
 enum { REQUEST_LIMIT = 4096 };
 
 struct auth {
-    struct peer peer;
+    struct answerer base;
     size_t length;
     char request[REQUEST_LIMIT + 1];
 };
@@ -32,8 +33,10 @@ static enum protocol protocol_of(const char *request)
     return dialect_named(word);
 }
 
-/* Answers one request; false when the connection is to be closed. */
-static bool answer(struct auth *auth)
+enum outcome { KEEP, FINISH, BROKEN };
+
+/* Answers one request, and says what becomes of the connection. */
+static enum outcome answer(struct auth *auth)
 {
     enum protocol protocol = protocol_of(auth->request);
     const char *version = strstr(auth->request, " HTTP/1.");
@@ -46,30 +49,32 @@ static bool answer(struct auth *auth)
                           "HTTP/1.%d 200 OK\r\nContent-Length: 0\r\nAuth-Status: OK\r\n"
                           "Auth-Server: 127.0.0.1\r\nAuth-Port: %u\r\n\r\n",
                           keep ? 1 : 0, backends[protocol]);
-    return send(auth->peer.fd, text, (size_t)length, MSG_NOSIGNAL) == length && keep;
+    if (!answer_send(&auth->base, text, (size_t)length))
+        return BROKEN;
+    return keep ? KEEP : FINISH;
 }
 
 static void auth_ready(struct peer *peer, uint32_t events)
 {
     struct auth *auth = (struct auth *)peer;
     ssize_t got = recv(peer->fd, auth->request + auth->length, REQUEST_LIMIT - auth->length, 0);
-    bool open = got > 0 || (got < 0 && errno == EAGAIN);
+    enum outcome outcome = got > 0 || (got < 0 && errno == EAGAIN) ? KEEP : BROKEN;
 
     (void)events;
     if (got > 0) {
         auth->length += (size_t)got;
         auth->request[auth->length] = 0;
         if (auth->length >= 4 && !memcmp(auth->request + auth->length - 4, "\r\n\r\n", 4)) {
-            open = answer(auth); /* one request at a time: a proxy does not pipeline these */
+            outcome = answer(auth); /* one request at a time: a proxy does not pipeline these */
             auth->length = 0;
         } else if (auth->length == REQUEST_LIMIT) {
             die("auth: a request of more than %d bytes", REQUEST_LIMIT);
         }
     }
-    if (!open) {
-        loop_close(peer);
-        free(auth);
-    }
+    if (outcome == FINISH)
+        answer_finish(&auth->base);
+    else if (outcome == BROKEN)
+        answer_drop(&auth->base);
 }
 
 static void listener_ready(struct peer *peer, uint32_t events)
@@ -82,9 +87,9 @@ static void listener_ready(struct peer *peer, uint32_t events)
     struct auth *auth = calloc(1, sizeof *auth);
     if (!auth)
         die("out of memory");
-    auth->peer.fd = fd;
-    auth->peer.ready = auth_ready;
-    loop_watch(&auth->peer, EPOLLIN);
+    auth->base.peer.fd = fd;
+    auth->base.peer.ready = auth_ready;
+    loop_watch(&auth->base.peer, EPOLLIN);
 }
 
 void auth_listen(unsigned port, const unsigned backend_ports[PROTOCOLS])

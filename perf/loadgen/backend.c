@@ -10,6 +10,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+#include "answer.h"
 #include "loop.h"
 
 enum { LINE_LIMIT = 1024, OUT_LIMIT = 4096, TAG_LIMIT = 32, CHUNK = 256 * 1024 };
@@ -17,10 +18,9 @@ enum { LINE_LIMIT = 1024, OUT_LIMIT = 4096, TAG_LIMIT = 32, CHUNK = 256 * 1024 }
 enum expecting { COMMAND, LOGIN_REST, SASL_RESPONSE };
 
 struct backend {
-    struct peer peer;
+    struct answerer base;
     enum protocol protocol;
     enum expecting expecting;
-    bool leaving;      /* close once the replies are out */
     uint64_t literal;  /* bytes of an IMAP literal still to skip */
     uint64_t incoming; /* bytes of XUP still to take */
     uint64_t outgoing; /* bytes of XDOWN still to send */
@@ -61,12 +61,6 @@ static void error(const char *what, const char *text)
 {
     if (!backend_counts.errors++)
         snprintf(backend_counts.first_error, sizeof backend_counts.first_error, "%s: %.200s", what, text);
-}
-
-static void discard(struct backend *backend)
-{
-    loop_close(&backend->peer);
-    free(backend);
 }
 
 /* The answer to a command that the protocol ends with one line. */
@@ -145,7 +139,7 @@ static void imap_command(struct backend *backend, const char *line)
     } else if (is(verb, "LOGOUT")) {
         reply("* BYE Logging out\r\n");
         good(backend);
-        backend->leaving = true;
+        backend->base.leaving = true;
     } else if (is(verb, "CAPABILITY") || is(verb, "ID")) {
         reply("* %s\r\n", is(verb, "ID") ? "ID NIL" : "CAPABILITY IMAP4rev1 LITERAL+ SASL-IR AUTH=PLAIN");
         good(backend);
@@ -159,7 +153,7 @@ static void pop3_command(struct backend *backend, const char *line)
 {
     if (is(line, "QUIT")) {
         good(backend);
-        backend->leaving = true;
+        backend->base.leaving = true;
     } else if (is(line, "USER") || is(line, "PASS") || is(line, "STAT")) {
         good(backend);
     } else if (is(line, "CAPA")) {
@@ -182,7 +176,7 @@ static void smtp_command(struct backend *backend, const char *line)
         reply(backend->expecting == COMMAND ? "235 2.7.0 Ok\r\n" : "334 \r\n");
     } else if (is(line, "QUIT")) {
         reply("221 2.0.0 Bye\r\n");
-        backend->leaving = true;
+        backend->base.leaving = true;
     } else if (is(line, "HELO") || is(line, "RSET") || is(line, "MAIL") || is(line, "RCPT")) {
         good(backend);
     } else if (!common_command(backend, line)) {
@@ -228,7 +222,7 @@ static void consume(struct backend *backend)
 {
     size_t at = 0;
 
-    while (at < backend->length && !backend->leaving) {
+    while (at < backend->length && !backend->base.leaving) {
         size_t left = backend->length - at;
 
         if (backend->incoming) {
@@ -257,14 +251,14 @@ static bool send_out(struct backend *backend)
     size_t length = out_length;
 
     out_length = 0;
-    return !length || send(backend->peer.fd, out, length, MSG_NOSIGNAL) == (ssize_t)length;
+    return !length || answer_send(&backend->base, out, length);
 }
 
 /* One send at a time, so that every session gets its turn. False when the connection is broken. */
 static bool pour(struct backend *backend)
 {
     size_t wanted = backend->outgoing < CHUNK ? (size_t)backend->outgoing : CHUNK;
-    ssize_t sent = send(backend->peer.fd, download, wanted, MSG_NOSIGNAL);
+    ssize_t sent = send(backend->base.peer.fd, download, wanted, MSG_NOSIGNAL);
 
     if (sent < 0)
         return errno == EAGAIN;
@@ -276,7 +270,7 @@ static bool pour(struct backend *backend)
 static ssize_t swallow(struct backend *backend)
 {
     size_t wanted = backend->incoming < CHUNK * 4 ? (size_t)backend->incoming : CHUNK * 4;
-    ssize_t got = recv(backend->peer.fd, NULL, wanted, MSG_TRUNC);
+    ssize_t got = recv(backend->base.peer.fd, NULL, wanted, MSG_TRUNC);
 
     if (got > 0) {
         backend->incoming -= (uint64_t)got;
@@ -288,7 +282,7 @@ static ssize_t swallow(struct backend *backend)
 
 static ssize_t read_commands(struct backend *backend)
 {
-    ssize_t got = recv(backend->peer.fd, backend->line + backend->length, LINE_LIMIT - backend->length, 0);
+    ssize_t got = recv(backend->base.peer.fd, backend->line + backend->length, LINE_LIMIT - backend->length, 0);
 
     if (got > 0) {
         backend->length += (size_t)got;
@@ -307,17 +301,17 @@ static void backend_ready(struct peer *peer, uint32_t events)
         if (got == 0 || (got < 0 && errno != EAGAIN)) {
             if (got < 0)
                 error("connection to the backend", strerror(errno));
-            discard(backend);
+            answer_drop(&backend->base);
             return;
         }
     }
     if (backend->length == LINE_LIMIT || !send_out(backend) || (backend->outgoing && !pour(backend))) {
         error("connection to the backend", backend->length == LINE_LIMIT ? "line too long" : strerror(errno));
-        discard(backend);
+        answer_drop(&backend->base);
         return;
     }
-    if (backend->leaving)
-        discard(backend);
+    if (backend->base.leaving)
+        answer_finish(&backend->base);
     else
         loop_interest(peer, backend->outgoing ? EPOLLIN | EPOLLOUT : EPOLLIN);
 }
@@ -347,10 +341,10 @@ static void listener_ready(struct peer *peer, uint32_t events)
     if (!backend)
         die("out of memory");
     backend->protocol = listener->protocol;
-    backend->peer.fd = fd;
-    backend->peer.ready = backend_ready;
+    backend->base.peer.fd = fd;
+    backend->base.peer.ready = backend_ready;
     backend_counts.connections++;
-    loop_watch(&backend->peer, EPOLLIN);
+    loop_watch(&backend->base.peer, EPOLLIN);
     greet(backend);
 }
 

@@ -7,7 +7,7 @@
 
 #include "dialect.h"
 
-/* Counted since the program began. */
+/* Connections of the measured part, errors since the program began. */
 struct backend_counts {
     uint64_t connections;
     uint64_t errors; /* commands not understood, and connections that broke */

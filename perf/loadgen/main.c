@@ -11,6 +11,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "answer.h"
 #include "auth.h"
 #include "backend.h"
 #include "loop.h"
@@ -65,6 +66,21 @@ static void print_text(const char *name, const char *text)
     putchar('"');
 }
 
+static void print_latencies(const struct histogram *latencies)
+{
+    static const double tail[] = {.992, .994, .996, .998, .999, .9992, .9995, .9999};
+
+    printf(", \"latency_us\": {\"p50\": %.1f, \"p99\": %.1f, \"p999\": %.1f, \"max\": %.1f}",
+           (double)histogram_at(latencies, .5) / 1e3, (double)histogram_at(latencies, .99) / 1e3,
+           (double)histogram_at(latencies, .999) / 1e3, (double)latencies->largest / 1e3);
+    printf(", \"latency_quantiles_us\": [[0, %.1f]", (double)histogram_at(latencies, 0) / 1e3);
+    for (int percent = 1; percent < 100; percent++)
+        printf(", [%.2f, %.1f]", percent / 100., (double)histogram_at(latencies, percent / 100.) / 1e3);
+    for (unsigned i = 0; i < sizeof tail / sizeof *tail; i++)
+        printf(", [%.4f, %.1f]", tail[i], (double)histogram_at(latencies, tail[i]) / 1e3);
+    printf("]");
+}
+
 static void print_result(const struct options *options)
 {
     const struct histogram *latencies = &counts.latencies;
@@ -82,10 +98,7 @@ static void print_result(const struct options *options)
     printf(", \"backend_connections\": %llu, \"backend_errors\": %llu",
            (unsigned long long)backend_counts.connections, (unsigned long long)backend_counts.errors);
     if (latencies->count)
-        printf(", \"latency_us\": {\"p50\": %.1f, \"p90\": %.1f, \"p99\": %.1f, \"p999\": %.1f, \"max\": %.1f}",
-               (double)histogram_at(latencies, .5) / 1e3, (double)histogram_at(latencies, .9) / 1e3,
-               (double)histogram_at(latencies, .99) / 1e3, (double)histogram_at(latencies, .999) / 1e3,
-               (double)latencies->largest / 1e3);
+        print_latencies(latencies);
     if (session_failures.count)
         print_text("first_failure", session_failures.first);
     if (backend_counts.errors)
@@ -105,6 +118,7 @@ int main(int count, char **arguments)
     if (options.tls)
         tls_open(options.tls, options.resume);
     loop_open();
+    answers_think(options.think);
     for (enum protocol protocol = IMAP; protocol < PROTOCOLS; protocol++)
         if (options.backends[protocol])
             backend_listen(protocol, options.backends[protocol]);

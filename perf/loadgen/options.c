@@ -7,7 +7,8 @@
 
 #include "loop.h"
 
-enum { PROTOCOL = 256, PROXY, BACKEND, AUTH, CONCURRENCY, SESSIONS, COUNT, BYTES, TOTAL, SECONDS, GRACE, UPLOAD, SYNC, TLS, RESUME, HELP };
+enum { PROTOCOL = 256, PROXY, BACKEND, AUTH, CONCURRENCY, SESSIONS, COUNT, BYTES, TOTAL, SECONDS, GRACE, THINK,
+       UPLOAD, SYNC, TLS, RESUME, HELP };
 
 static const struct option names[] = {
     {"protocol", required_argument, NULL, PROTOCOL}, {"proxy", required_argument, NULL, PROXY},
@@ -16,6 +17,7 @@ static const struct option names[] = {
     {"sessions", required_argument, NULL, SESSIONS}, {"count", required_argument, NULL, COUNT},
     {"bytes", required_argument, NULL, BYTES},       {"total", required_argument, NULL, TOTAL},
     {"seconds", required_argument, NULL, SECONDS},   {"grace", required_argument, NULL, GRACE},
+    {"think", required_argument, NULL, THINK},
     {"upload", no_argument, NULL, UPLOAD},           {"sync", no_argument, NULL, SYNC},
     {"tls", required_argument, NULL, TLS},           {"resume", no_argument, NULL, RESUME},
     {"help", no_argument, NULL, HELP},               {0}};
@@ -39,8 +41,10 @@ static const char usage[] =
     "  --total N                   end after N bytes (no limit)\n"
     "  --seconds S                 end the measured part after S seconds (2)\n"
     "  --grace S                   then wait S seconds for what is under way (10)\n"
+    "  --think MS                  backends and auth server answer MS milliseconds after what they answer came;\n"
+    "                              what came together is answered together\n"
     "  --tls 1.2|1.3               clients speak TLS from the first byte\n"
-    "  --resume                    a client that comes again resumes its TLS session\n"
+    "  --resume                    clients resume the TLS session of a login before the measured part\n"
     "  --sync                      print \"ready\" and wait for a line on stdin before the measured part,\n"
     "                              and for another one before the sessions are ended\n";
 
@@ -97,6 +101,7 @@ static void take(struct options *options, int name, char *value)
     case TOTAL: options->total = (uint64_t)number_of(value); break;
     case SECONDS: options->seconds = number_of(value); break;
     case GRACE: options->grace = number_of(value); break;
+    case THINK: options->think = number_of(value); break;
     case UPLOAD: options->upload = true; break;
     case SYNC: options->sync = true; break;
     case TLS: options->tls = value; break;
@@ -125,6 +130,8 @@ struct options options_parse(int count, char **arguments)
         options.sessions = 16;
     if (!options.concurrency || !options.bytes)
         die("--concurrency and --bytes must be at least 1");
+    if (options.think && !strcmp(options.scenario, "bulk"))
+        die("--think is not for bulk: who thinks about commands does not delay bytes");
     if (!options.proxy && strcmp(options.scenario, "serve"))
         die("--proxy says where the proxy listens");
     return options;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend.h"
 #include "loop.h"
 #include "session.h"
 #include "tls.h"
@@ -143,16 +144,21 @@ static void run_bulk(void)
 
 /* -- logins ------------------------------------------------------------------------------------ */
 
+static struct session *clients;
 static uint64_t logins_begun;
 static const struct story login_story;
 
+static void log_in(struct session *session)
+{
+    logins_begun++;
+    busy++;
+    session_start(session, options->protocol, options->proxy, &login_story);
+}
+
 static void begin_login(struct session *session)
 {
-    if (may_begin(logins_begun, options->count)) {
-        logins_begun++;
-        busy++;
-        session_start(session, options->protocol, options->proxy, &login_story);
-    }
+    if (may_begin(logins_begun, options->count))
+        log_in(session);
 }
 
 static void login_done(struct session *session)
@@ -171,17 +177,29 @@ static void login_closed(struct session *session, bool failed)
 
 static const struct story login_story = {.logged_in = login_done, .closed = login_closed};
 
+static void await_logins(void)
+{
+    serve_until(&busy, deadline + (int64_t)(options->grace * 1e9));
+    give_up(clients, options->concurrency, true);
+}
+
+/* One login of each client, for the TLS session that it is to resume. */
+static void prepare_logins(void)
+{
+    clients = calloc(options->concurrency, sizeof *clients);
+    if (!clients)
+        die("out of memory");
+    for (unsigned i = 0; options->resume && i < options->concurrency; i++)
+        log_in(&clients[i]);
+    await_logins();
+}
+
 static void run_logins(void)
 {
-    struct session *sessions = calloc(options->concurrency, sizeof *sessions);
-
-    if (!sessions)
-        die("out of memory");
+    logins_begun = 0;
     for (unsigned i = 0; i < options->concurrency; i++)
-        begin_login(&sessions[i]);
-    serve_until(&busy, deadline + (int64_t)(options->grace * 1e9));
-    give_up(sessions, options->concurrency, true);
-    free(sessions);
+        begin_login(&clients[i]);
+    await_logins();
 }
 
 static void run_serve(void)
@@ -194,8 +212,9 @@ static void run_serve(void)
 /* ---------------------------------------------------------------------------------------------- */
 
 static const struct scenario scenarios[] = {
-    {"logins", true, run_logins}, {"idle", false, open_held},   {"bulk", true, run_bulk},
-    {"exchange", true, run_exchange}, {"serve", false, run_serve},
+    {"logins", true, prepare_logins, run_logins}, {"idle", false, NULL, open_held},
+    {"bulk", true, NULL, run_bulk},               {"exchange", true, NULL, run_exchange},
+    {"serve", false, NULL, run_serve},
 };
 
 const struct scenario *scenario_named(const char *name)
@@ -217,6 +236,8 @@ bool scenario_prepare(const struct scenario *scenario, const struct options *cho
     deadline = now_ns();
     if (scenario->prepared)
         open_held();
+    if (scenario->prepare)
+        scenario->prepare();
     return !session_failures.count;
 }
 
@@ -226,6 +247,7 @@ void scenario_run(const struct scenario *scenario)
 
     memset(&counts, 0, sizeof counts);
     memset(&tls_counts, 0, sizeof tls_counts);
+    backend_counts.connections = 0;
     busy = 0;
     deadline = seconds_from_now(options->seconds);
     scenario->run();

@@ -18,7 +18,8 @@ extern struct counts counts; /* of the measured part */
 
 struct scenario {
     const char *name;
-    bool prepared;       /* the held sessions are opened before the measured part */
+    bool prepared;         /* the held sessions are opened before the measured part */
+    void (*prepare)(void); /* what else comes before it; NULL: nothing */
     void (*run)(void);
 };
 
