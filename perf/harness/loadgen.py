@@ -6,6 +6,7 @@ import selectors
 import subprocess
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,13 +20,15 @@ class Loadgen:
     """One scenario against one proxy, in two steps so that the worker can be looked at in between.
 
     ``with Loadgen(...) as load`` returns when the sessions that the scenario needs beforehand stand;
-    run() does the measured part and returns its counts; leaving the block ends the held sessions.
-    Anything that failed is a MeasurementError with the load generator's own words.
+    run() does the measured part and returns its counts (begin() and result() do it while others run as
+    well); leaving the block ends the held sessions. ``urgent``: the kernel runs it before anything else, where
+    we may ask for that. Anything that failed is a MeasurementError with the load generator's own words.
     """
 
     def __init__(
         self, binary: Path, scenario: str, proxy_port: int, protocol: str,
-        backends: Mapping[str, int], auth_port: int | None, **options: float | bool | str,
+        backends: Mapping[str, int], auth_port: int | None, *,
+        cores: set[int] | None = None, urgent: bool = False, **options: float | bool | str,
     ) -> None:  # fmt: skip
         self.scenario = scenario
         command = [str(binary), scenario, "--sync", "--proxy", str(proxy_port), "--protocol", protocol]
@@ -37,11 +40,21 @@ class Loadgen:
             command += [f"--{name}"] if value is True else [f"--{name}", str(value)] if value else []
         self._patience = float(options.get("seconds", 2)) + PATIENCE
         self._command = command
+        self._cores = cores
+        self._urgent = urgent
+
+    def _place(self) -> None:
+        if self._cores:
+            os.sched_setaffinity(0, self._cores)
+        if self._urgent:
+            with suppress(PermissionError):
+                os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
-            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            preexec_fn=self._place,
+        )  # fmt: skip
         try:
             line = self._line()
             if line != "ready":
@@ -52,7 +65,13 @@ class Loadgen:
         return self
 
     def run(self) -> dict[str, Any]:
+        self.begin()
+        return self.result()
+
+    def begin(self) -> None:
         self._go()
+
+    def result(self) -> dict[str, Any]:
         line = self._line()
         result: dict[str, Any] = json.loads(line)
         if result["failures"] or result["backend_errors"]:
@@ -67,12 +86,13 @@ class Loadgen:
             return
         try:
             self._go()
-            _, words = self._process.communicate(timeout=PATIENCE)
+            line, words = self._process.communicate(timeout=PATIENCE)
         except BaseException:
             self._stop()
             raise
         if self._process.returncode:
-            raise MeasurementError(f"{self.scenario}: {words.decode(errors='replace').strip()}")
+            said = words.decode(errors="replace").strip() or _failure(line.decode(errors="replace").strip())
+            raise MeasurementError(f"{self.scenario}: {said}")
 
     def _go(self) -> None:
         assert self._process.stdin is not None

@@ -9,7 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,50 +19,17 @@ VENV_PYTHON = ROOT / ".venv" / "bin" / "python"
 LOADGEN = ROOT / "build" / "perf" / "loadgen"
 NGINX = Path("/usr/sbin/nginx")
 
-# Debian packages by the file that shows they are there.
-PACKAGES = {
-    "/usr/include/openssl/ssl.h": "libssl-dev",
-    str(NGINX): "nginx-light",
-    "/usr/lib/nginx/modules/ngx_mail_module.so": "libnginx-mod-mail",
-    "/usr/bin/strace": "strace",
-    "/usr/bin/gcc": "gcc",
-    "/usr/bin/make": "make",
-    "/usr/bin/taskset": "util-linux",
-}
-
 
 class SetupError(Exception):
     """The machine lacks something; the message says what, and what to do."""
-
-
-def install_packages() -> None:
-    """Debian's nginx with its mail module, strace and a compiler: installed when root, named otherwise."""
-    missing = [package for path, package in PACKAGES.items() if not os.path.exists(path)]
-    if not missing:
-        return
-    command = ["apt-get", "install", "-y", "--no-install-recommends", *missing]
-    if os.geteuid() != 0:
-        raise SetupError(f"missing packages; install them with: sudo {' '.join(command)}")
-    print(f"installing {' '.join(missing)}", file=sys.stderr)
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    _checked(["apt-get", "update", "-q"], environment)
-    _checked(command, environment)
-    if "nginx-light" in missing:  # the package starts a server of its own, which would share the cores
-        subprocess.run(["service", "nginx", "stop"], check=False, capture_output=True)
 
 
 def build_loadgen() -> None:
     _checked(["make", "-s", "-C", str(ROOT / "perf" / "loadgen")])
 
 
-def build_engine() -> None:
-    """The virtual environment and the engine, made or brought up to date."""
-    print("building fastmail", file=sys.stderr)
-    _checked([str(ROOT / "ci" / "setup"), "demo"])
-
-
-def _checked(command: list[str], environment: Mapping[str, str] = os.environ) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+def _checked(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise SetupError(f"{' '.join(command)} failed:\n{(done.stderr or done.stdout).strip()}")
 

@@ -1,6 +1,7 @@
 """The command line, and the order in which slices are run."""
 
 import argparse
+import json
 import os
 import signal
 import sys
@@ -11,12 +12,16 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from . import machine
+from .bench import Bench, Measured, Scenario
+from .configuration import CERTIFICATES, PROTOCOLS, make_certificates, own_lines
+from .figures import Slice, Subject
 from .measure import MeasurementError
-from .proxies import Proxy, Stage, Variant, fastmail_variant, make_certificates, nginx_variant
+from .progress import Progress
+from .proxies import Proxy, Stage, Variant, fastmail_variant, nginx_variant
 from .results import Results
-from .scenarios import KEYS, Bench, Scenario, Slice, scenarios
+from .scenarios import KEYS, most_sessions, scenarios
 
-PROTOCOLS = ("imap", "pop3", "smtp")
+DATA = machine.ROOT / "build" / "perf" / "results.json"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -24,26 +29,30 @@ def parser() -> argparse.ArgumentParser:
         prog="perf/run",
         description="Measures fastmail and nginx side by side, one pinned worker each, slice by slice.",
     )
-    parse.add_argument("--quick", action="store_true", help="5 rounds of 1 s instead of 20 of 1.5 s")
-    parse.add_argument("--rounds", type=int, help="slices of each proxy in each scenario")
-    parse.add_argument("--slice", type=float, metavar="SECONDS", help="length of a slice")
+    parse.add_argument("--quick", action="store_true", help="5 rounds instead of 20")
+    parse.add_argument("--rounds", type=int, metavar="N", help="slices of each proxy in each scenario")
+    parse.add_argument("--slice", type=float, metavar="SECONDS", default=0.6, help="length of a slice (0.6)")
     parse.add_argument("--proxy", choices=("fastmail", "nginx", "both"), default="both")
     parse.add_argument("--nginx", type=Path, metavar="PATH", help="measure this nginx binary too")
     parse.add_argument("--engine", choices=("thread", "nested", "both"), default="thread",
                        help="arrangement of fastmail's loops")  # fmt: skip
-    parse.add_argument("--protocols", default="imap", metavar="LIST", help="of imap,pop3,smtp (imap)")
+    parse.add_argument("--keepalive", type=int, metavar="N", default=16,
+                       help="fastmail's auth_http_keepalive (16)")  # fmt: skip
+    parse.add_argument("--protocols", default=",".join(PROTOCOLS), metavar="LIST", help="of imap,pop3,smtp (all)")
+    parse.add_argument("--certificates", default="ecdsa", metavar="LIST", help="of ecdsa,rsa (ecdsa)")
     parse.add_argument("--scenario", default=",".join(KEYS), metavar="LIST",
                        help=f"of {','.join(KEYS)} (all)")  # fmt: skip
     parse.add_argument("--auth", choices=("nginx", "loadgen"), default="nginx",
                        help="who answers auth_http: nginx's http, or the load generator")  # fmt: skip
     parse.add_argument("--concurrency", type=int, default=32, help="logins under way at once (32)")
-    parse.add_argument("--idle-sessions", type=int, default=2000, metavar="N", help="sessions held (2000)")
+    parse.add_argument("--idle-sessions", type=int, default=2000, metavar="N",
+                       help="sessions held for the memory figure (2000), and a quarter of it over TLS")  # fmt: skip
     parse.add_argument("--proxy-core", type=int, metavar="N", help="core of the proxy's worker (the first)")
     parse.add_argument("--load-core", type=int, metavar="N", help="core of everything else (the second)")
     parse.add_argument("--log-level", default="error", help="of the proxies' error_log (error)")
     parse.add_argument("--user", help="user and group of the workers (nobody nogroup, when run by root)")
-    parse.add_argument("--no-build", action="store_true", help="take fastmail's engine as it is")
-    parse.add_argument("--write", type=Path, metavar="FILE", help="write the results as Markdown as well")
+    parse.add_argument("--write", type=Path, metavar="FILE",
+                       help="write the results as Markdown as well, and plots beside it")  # fmt: skip
     parse.add_argument("--self-check", action="store_true",
                        help="measure nginx against itself: the ratios have to be 1")  # fmt: skip
     return parse
@@ -70,62 +79,62 @@ def _variants(options: argparse.Namespace, nginx: machine.Nginx) -> list[Variant
     if options.proxy == "nginx":
         return found
     engines = ("thread", "nested") if options.engine == "both" else (options.engine,)
-    fastmail = [fastmail_variant(engine, keepalive) for engine in engines for keepalive in (0, 16)]
+    fastmail = [fastmail_variant(engine, options.keepalive, own_lines()) for engine in engines]
     return fastmail if options.proxy == "fastmail" else found + fastmail
 
 
-def _show(progress: str) -> None:
-    """What is being done, on one line of a terminal that the next call takes again."""
-    if sys.stderr.isatty():
-        print(f"\r\033[K{progress}", end="", file=sys.stderr, flush=True)
-
-
 def _interleave(
-    bench: Bench, scenario: Scenario, proxies: list[Proxy], rounds: int
-) -> dict[str, list[Slice]]:
-    """A B C, C B A, A B C, …: what changes on the machine with time meets every proxy alike."""
-    rounds = min(rounds, scenario.rounds or rounds)
-    chosen = [proxy for proxy in proxies if scenario.asks_auth or not proxy.variant.auth_only]
-    found: dict[str, list[Slice]] = {proxy.name: [] for proxy in chosen}
-    for number in range(rounds):
-        for proxy in reversed(chosen) if number % 2 else chosen:
-            progress = f"{scenario.figures[0].title}: round {number + 1} of {rounds}, {proxy.name}"
-            _show(progress)
-            try:
-                found[proxy.name].append(scenario.slice(bench, proxy))
-                proxy.server.check()
-            except MeasurementError as error:
-                raise MeasurementError(f"{progress}:\n{error}\n{proxy.server.words()}") from None
-    _show("")
-    return found
+    bench: Bench, scenario: Scenario, proxies: Sequence[Proxy], rounds: int, progress: Progress
+) -> Measured:
+    """A B C, C B A, A B C, …: what changes on the machine with time meets everybody alike."""
+    found: dict[Subject, list[Slice]] = {}
+    progress.begin(scenario.title)
+    with scenario.cast(bench, proxies) as cast:
+        turns = list(cast.items())
+        for number in range(rounds):
+            for subject, measure in reversed(turns) if number % 2 else turns:
+                who = ", ".join(filter(None, (subject.proxy, subject.condition)))
+                words = f"{scenario.title}: slice {number + 1} of {rounds}, {who}"
+                progress.show(words)
+                try:
+                    found.setdefault(subject, []).append(measure())
+                except MeasurementError as error:
+                    raise MeasurementError(f"{words}:\n{error}") from None
+                progress.add(scenario.seconds_each(bench))
+        for proxy in proxies:
+            proxy.server.check()
+    return Measured(scenario, {subject: found[subject] for subject in cast})
 
 
 def _measure(options: argparse.Namespace, variants: list[Variant], nginx: machine.Nginx) -> Results:
-    protocols = _words(options.protocols, PROTOCOLS, "--protocols")
-    work = scenarios(protocols, _words(options.scenario, KEYS, "--scenario"))
-    ports = machine.Ports()
+    work = scenarios(
+        options.keys, _words(options.protocols, PROTOCOLS, "--protocols"),
+        _words(options.certificates, list(CERTIFICATES), "--certificates"), options.idle_sessions,
+    )  # fmt: skip
+    rounds = {scenario: min(options.rounds, scenario.rounds or options.rounds) for scenario in work}
+    results = Results(
+        [variant.name for variant in variants if variant.baseline], [variant.name for variant in variants]
+    )
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fastmail-perf-")))
+        directory.chmod(0o755)
         make_certificates(directory)
         user = options.user or ("nobody nogroup" if os.geteuid() == 0 else None)
         stage = Stage(
-            directory, ports, {name: ports.take() for name in protocols}, ports.take(),
-            options.proxy_core, options.load_core, user, options.log_level,
-        )  # fmt: skip
-        bench = Bench(
-            stage, options.slice, options.concurrency, options.idle_sessions, options.auth == "loadgen"
+            directory, machine.Ports(), options.proxy_core, options.load_core, user, options.log_level
         )
+        bench = Bench(stage, options.slice, options.concurrency, options.auth == "loadgen")
         if not bench.own_auth:
             stack.callback(stage.start_auth(nginx).stop)
-        proxies = []
-        for variant in variants:
-            proxy = bench.start(variant)
-            stack.callback(proxy.server.stop)
-            proxies.append(proxy)
-        results = Results()
+        proxies = [stack.enter_context(bench.started(variant)) for variant in variants]
+        for proxy in proxies:
+            bench.warm_up(proxy)
+        progress = Progress(
+            sum(s.seconds_each(bench) * s.subjects(len(proxies)) * rounds[s] for s in work)
+        )
         for scenario in work:
-            slices = _interleave(bench, scenario, proxies, options.rounds)
-            results.add(scenario, slices, [variant.name for variant in variants if variant.baseline])
+            results.add(_interleave(bench, scenario, proxies, rounds[scenario], progress))
+        progress.end()
         for proxy in proxies:
             if lines := proxy.server.errors():
                 results.complain(proxy.name, lines)
@@ -135,45 +144,54 @@ def _measure(options: argparse.Namespace, variants: list[Variant], nginx: machin
 def _head(options: argparse.Namespace, variants: list[Variant]) -> list[tuple[str, str]]:
     """What a reader needs to know to judge the figures, or to measure them again."""
     head = [*machine.describe()]
-    if any(variant.name.startswith("fastmail") for variant in variants):
+    fastmail = [variant for variant in variants if variant.name.startswith("fastmail")]
+    if fastmail:
         head.append(("fastmail", machine.fastmail_versions()))
+        unknown = [line for line in own_lines() if line not in fastmail[0].accepted]
+        if unknown:
+            head.append(("not known to this fastmail, and so not used", ", ".join(f"`{line}`" for line in unknown)))
     baselines = [variant.name for variant in variants if variant.baseline]
     head.append(("compared with", ", ".join(baselines) or "nothing"))
     head.append(("auth server", "nginx's http" if options.auth == "nginx" else "the load generator"))
     head.append(("slices", f"{options.rounds} of {options.slice:g} s for each proxy, interleaved"))
-    head.append(("load", f"{options.concurrency} logins at once; {options.idle_sessions} idle sessions"))
+    head.append(("load", f"{options.concurrency} logins at once"))
     head.append(("date", time.strftime("%Y-%m-%d")))
     return head
 
 
+def _write(options: argparse.Namespace, results: Results, head: list[tuple[str, str]]) -> None:
+    """Markdown with its plots, which are left out when there is nothing for them to show."""
+    from .plots import draw
+
+    data = results.data()
+    DATA.write_text(json.dumps(data))
+    options.write.write_text(results.markdown(head, draw(data, options.write.parent)))
+
+
 def _run(options: argparse.Namespace) -> int:
-    machine.install_packages()
+    options.keys = _words(options.scenario, KEYS, "--scenario")
     machine.build_loadgen()
     nginx = machine.Nginx.at(machine.NGINX)
-    variants = _variants(options, nginx)
-    if not options.no_build and any(variant.name.startswith("fastmail") for variant in variants):
-        machine.build_engine()
     proxy_core, load_core = machine.default_cores()
     options.proxy_core = proxy_core if options.proxy_core is None else options.proxy_core
     options.load_core = load_core if options.load_core is None else options.load_core
-    machine.raise_descriptor_limit(options.idle_sessions)
+    machine.raise_descriptor_limit(most_sessions(options.keys, options.idle_sessions))
     machine.take_core(options.load_core)
+    variants = _variants(options, nginx)
     with machine.machine_alone():
         results = _measure(options, variants, nginx)
     print(results.text())
     if options.write:
-        options.write.write_text(results.markdown(_head(options, variants)))
-    if options.self_check:
-        wrong = results.unlike()
-        print(
-            "self-check: "
-            + (
-                "FAILED: " + "; ".join(wrong)
-                if wrong
-                else "no ratio is off 1 by more than 5 %, its interval considered"
-            )
-        )
-        return 1 if wrong else 0
+        _write(options, results, _head(options, variants))
+    return _judge(results) if options.self_check else 0
+
+
+def _judge(results: Results) -> int:
+    wrong = results.unlike()
+    if wrong:
+        print("self-check: FAILED: " + "; ".join(wrong))
+        return 1
+    print("self-check: no ratio is off 1 by more than 5 %, its interval considered")
     return 0
 
 
@@ -182,7 +200,6 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # proxies are stopped on this way out as well
     options = parser().parse_args()
     options.rounds = options.rounds or (5 if options.quick else 20)
-    options.slice = options.slice or (1.0 if options.quick else 1.5)
     try:
         return _run(options)
     except MeasurementError as error:

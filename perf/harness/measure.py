@@ -4,7 +4,7 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,22 +16,26 @@ class MeasurementError(Exception):
 
 @dataclass(frozen=True)
 class Processor:
-    """Processor time of a process so far, all of its threads, those that have ended included."""
+    """Processor time of processes so far, all of their threads, those that have ended included."""
 
     total: float  # seconds, exact: the scheduler's own account
     user: int  # clock ticks; coarse, so only their proportion over many slices is used
     system: int
 
     @classmethod
-    def of(cls, pid: int) -> "Processor":
-        """Raises MeasurementError when the process has gone."""
-        try:
-            # The kernel's name for another process's CPU clock, as clock_getcpuclockid(3) makes it.
-            total = time.clock_gettime_ns((~pid << 3) | 2) / 1e9
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError as error:
-            raise MeasurementError(f"the worker (process {pid}) has gone") from error
-        return cls(total, int(fields[11]), int(fields[12]))
+    def of(cls, *pids: int) -> "Processor":
+        """Of these processes together. Raises MeasurementError when one has gone."""
+        total, user, system = 0.0, 0, 0
+        for pid in pids:
+            try:
+                # The kernel's name for another process's CPU clock, as clock_getcpuclockid(3) makes it.
+                total += time.clock_gettime_ns((~pid << 3) | 2) / 1e9
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            except OSError as error:
+                raise MeasurementError(f"the worker (process {pid}) has gone") from error
+            user += int(fields[11])
+            system += int(fields[12])
+        return cls(total, user, system)
 
     def since(self, before: "Processor") -> "Processor":
         return Processor(self.total - before.total, self.user - before.user, self.system - before.system)
@@ -47,16 +51,35 @@ def core_busy(core: int) -> float:
     raise MeasurementError(f"/proc/stat has no core {core}")
 
 
-def private_dirty(pid: int) -> int:
-    """Bytes of memory that the process alone has written (``smaps_rollup``); kernel memory is not in it."""
+@dataclass(frozen=True)
+class Memory:
+    """Bytes, as ``smaps_rollup`` has them; kernel memory is not in it."""
+
+    resident: int
+    share: int  # of the resident memory: what is shared counts in parts
+    private_dirty: int  # what this process alone has written
+
+
+def memory(pid: int) -> Memory:
+    """Raises MeasurementError when it cannot be read."""
     try:
         text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    except OSError as error:
+        sizes = {
+            name: int(kilobytes) * 1024 for name, kilobytes in re.findall(r"^(\w+):\s+(\d+) kB$", text, re.M)
+        }
+        return Memory(sizes["Rss"], sizes["Pss"], sizes["Private_Dirty"])
+    except (OSError, KeyError) as error:
         raise MeasurementError(f"cannot read the memory of the worker (process {pid}): {error}") from error
-    found = re.search(r"^Private_Dirty:\s+(\d+) kB$", text, re.MULTILINE)
-    if not found:
-        raise MeasurementError("smaps_rollup names no Private_Dirty")
-    return int(found[1]) * 1024
+
+
+def voluntary_switches(pids: Iterable[int]) -> int:
+    """How often threads of these processes have gone to sleep so far."""
+    total = 0
+    for pid in pids:
+        for status in Path(f"/proc/{pid}/task").glob("*/status"):
+            found = re.search(r"^voluntary_ctxt_switches:\s+(\d+)$", status.read_text(), re.M)
+            total += int(found[1]) if found else 0
+    return total
 
 
 @dataclass

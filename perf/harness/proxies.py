@@ -1,4 +1,4 @@
-"""nginx and fastmail as the same thing: a master with one pinned worker, and its configuration."""
+"""nginx and fastmail as the same thing: a master with pinned workers, started, reloaded and stopped."""
 
 import os
 import signal
@@ -9,82 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from . import configuration
+from .configuration import PROTOCOLS, SERVER_NAMES, Door, Main
 from .machine import ROOT, VENV_PYTHON, Nginx, Ports
 from .measure import MeasurementError, alive, children
 
-START = 15.0  # seconds that a proxy may take to its first greeting
+START = 15.0  # seconds that a proxy may take to its first greeting, or to a reload
 STOP = 10.0  # and to its end
-
-_MAIN = """\
-{modules}daemon off;
-worker_processes 1;
-{user}pid {name}.pid;
-error_log logs/error.log {level};
-events {{
-    worker_connections 20000;
-}}
-"""
-
-_MAIL = """\
-mail {{
-    server_name mail.example.com;
-    auth_http 127.0.0.1:{auth}/auth;
-{extra}{servers}}}
-"""
-
-_SERVER = """\
-    server {{
-        listen 127.0.0.1:{port};
-        protocol {protocol};
-    }}
-"""
-
-_TLS_SERVER = """\
-    server {{
-        listen 127.0.0.1:{port} ssl;
-        protocol {protocol};
-        ssl_protocols TLSv1.2 TLSv1.3;
-        ssl_certificate {directory}/{kind}.crt;
-        ssl_certificate_key {directory}/{kind}.key;
-    }}
-"""
-
-CERTIFICATES = {"ecdsa": ("ec", "ec_paramgen_curve:P-256"), "rsa": ("rsa", "rsa_keygen_bits:2048")}
-
-
-def make_certificates(directory: Path) -> None:
-    """A self-signed one of each kind."""
-    for kind, (algorithm, option) in CERTIFICATES.items():
-        subprocess.run(
-            ["openssl", "req", "-x509", "-nodes", "-newkey", algorithm, "-pkeyopt", option, "-days", "2",
-             "-keyout", directory / f"{kind}.key", "-out", directory / f"{kind}.crt", "-subj", "/CN=mail"],
-            check=True, capture_output=True,
-        )  # fmt: skip
-
-
-_AUTH = """\
-http {{
-    access_log off;
-    keepalive_requests 1000000000;
-    keepalive_timeout 300s;
-    client_body_temp_path temp;
-    proxy_temp_path temp;
-    fastcgi_temp_path temp;
-    uwsgi_temp_path temp;
-    scgi_temp_path temp;
-    map $http_auth_protocol $backend_port {{
-{map}    }}
-    server {{
-        listen 127.0.0.1:{port};
-        location /auth {{
-            add_header Auth-Status OK;
-            add_header Auth-Server 127.0.0.1;
-            add_header Auth-Port $backend_port;
-            return 200 "";
-        }}
-    }}
-}}
-"""
+ASK_AGAIN = 0.001  # seconds between two questions whether it greets
 
 
 @dataclass(frozen=True)
@@ -95,77 +27,103 @@ class Variant:
     command: tuple[str, ...]
     module: Path | None = None
     extra: Sequence[str] = ()  # mail directives that only this one has
+    accepted: Sequence[str] = ()  # those of the doors' own lines that it knows
     environment: Mapping[str, str] = field(default_factory=dict)
     baseline: bool = False  # others are compared with it
-    auth_only: bool = False  # differs in how it asks the auth server: only logins need it
 
 
 def nginx_variant(nginx: Nginx, name: str, baseline: bool = True) -> Variant:
     return Variant(name, (str(nginx.binary), "-e", "stderr"), nginx.mail_module, baseline=baseline)
 
 
-def fastmail_variant(engine: str, keepalive: int) -> Variant:
-    """``engine`` is "thread" (the default arrangement of the loops) or "nested"."""
-    name = f"fastmail, keep-alive {keepalive}" + (f", {engine}" if engine != "thread" else "")
+def fastmail_variant(engine: str, keepalive: int, wanted: Sequence[str]) -> Variant:
+    """``engine`` is "thread" (the default arrangement of the loops) or "nested".
+
+    Of the directives ``wanted`` it gets those that this fastmail knows.
+    """
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     return Variant(
-        name,
+        "fastmail" + (f", {engine}" if engine != "thread" else ""),
         (str(VENV_PYTHON), "-m", "fastmail"),
         extra=(f"auth_http_keepalive {keepalive};",),
+        accepted=[line for line in wanted if _known(line)],
         environment={"PYTHONPATH": path} | ({} if engine == "thread" else {"FASTMAIL_ENGINE": engine}),
-        auth_only=keepalive == 0,
     )
+
+
+def _known(line: str) -> bool:
+    """Does fastmail's own test of a configuration accept this directive of a server block?"""
+    text = f"events {{}} mail {{ auth_http 127.0.0.1:1/; server {{ listen 127.0.0.1:2; protocol pop3; {line} }} }}"
+    command = [VENV_PYTHON, "-m", "fastmail", "-t", "-e", "stderr", "-p", "/tmp/", "-c", "/dev/stdin"]
+    return not subprocess.run(command, input=text.encode(), cwd=ROOT, capture_output=True).returncode
 
 
 class Server:
     """A started master process in a directory of its own; stop() ends it."""
 
     def __init__(
-        self, name: str, directory: Path, command: Sequence[str], configuration: str,
-        port: int, environment: Mapping[str, str], core: int,
+        self, name: str, directory: Path, command: Sequence[str], text: str, port: int, *,
+        greets: bool, workers: int = 1, cores: set[int], environment: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
         self.name = name
         self.directory = directory
+        self._configuration = directory / "server.conf"
         (directory / "logs").mkdir(parents=True)
-        (directory / "server.conf").write_text(configuration)
+        self._configuration.write_text(text)
+        began = time.monotonic()
         with open(directory / "output", "wb") as output:
             self._process = subprocess.Popen(
-                ["taskset", "-c", str(core), *command, "-p", f"{directory}/", "-c", "server.conf"],
-                stdin=subprocess.DEVNULL, stdout=output, stderr=output, env={**os.environ, **environment},
+                [*command, "-p", f"{directory}/", "-c", "server.conf"],
+                stdin=subprocess.DEVNULL, stdout=output, stderr=output, env={**os.environ, **(environment or {})},
+                preexec_fn=lambda: os.sched_setaffinity(0, cores),
             )  # fmt: skip
         try:
-            self._await_port(port)
-            self.worker = self._find_worker()
+            self._await(port, b"" if not greets else None)
+            self.start_seconds = time.monotonic() - began  # to the first greeting
+            self.workers = self._find_workers(workers)
         except BaseException:
             self.stop()
             raise
 
-    def _await_port(self, port: int) -> None:
+    def _await(self, port: int, words: bytes | None) -> None:
+        """Until it greets with these words in the greeting (None: any greeting; empty: until it listens)."""
         deadline = time.monotonic() + START
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
                 raise MeasurementError(f"{self.name} did not start:\n{self.words()}")
             try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                return
+                with socket.create_connection(("127.0.0.1", port), timeout=START) as client:
+                    greeting = client.recv(512) if words != b"" else b"."
+                if greeting and (words or b"") in greeting:
+                    return
             except OSError:
-                time.sleep(0.02)
-        raise MeasurementError(f"{self.name} does not listen after {START:.0f} s:\n{self.words()}")
+                pass
+            time.sleep(ASK_AGAIN)
+        raise MeasurementError(f"{self.name} does not greet after {START:.0f} s:\n{self.words()}")
 
-    def _find_worker(self) -> int:
+    def _find_workers(self, expected: int) -> list[int]:
         deadline = time.monotonic() + START
         found: list[int] = []
-        while len(found) != 1:  # nothing else is expected: one worker, no helpers
+        while len(found) != expected:  # nothing else is expected: no helpers
             if time.monotonic() > deadline:
-                raise MeasurementError(f"{self.name} has {len(found)} child processes instead of one worker")
-            time.sleep(0.02)
+                raise MeasurementError(f"{self.name} has {len(found)} child processes, not {expected} workers")
+            time.sleep(ASK_AGAIN)
             found = children(self._process.pid)
-        return found[0]
+        return found
+
+    def reload(self, smtp_port: int) -> float:
+        """Seconds from SIGHUP until somebody is greeted as a changed server_name says."""
+        old, new = SERVER_NAMES
+        self._configuration.write_text(self._configuration.read_text().replace(old, new))
+        began = time.monotonic()
+        self._process.send_signal(signal.SIGHUP)
+        self._await(smtp_port, new.encode())
+        return time.monotonic() - began
 
     def check(self) -> None:
-        """Raises MeasurementError when the worker is not the one that was started."""
-        if self._process.poll() is not None or not alive(self.worker):
-            raise MeasurementError(f"{self.name}: the worker has died:\n{self.words()}")
+        """Raises MeasurementError when the workers are not those that were started."""
+        if self._process.poll() is not None or not all(map(alive, self.workers)):
+            raise MeasurementError(f"{self.name}: a worker has died:\n{self.words()}")
 
     def words(self) -> str:
         """The end of what it wrote to its log and its standard output."""
@@ -194,61 +152,8 @@ class Server:
 
 
 @dataclass
-class Stage:
-    """Everything that the proxies of one run share, and the way to start one."""
-
-    directory: Path
-    ports: Ports
-    backends: dict[str, int]  # protocol -> port
-    auth_port: int
-    proxy_core: int
-    load_core: int
-    user: str | None
-    log_level: str
-    started: int = 0
-
-    def _main(self, name: str, module: Path | None) -> str:
-        return _MAIN.format(
-            name=name,
-            modules=f"load_module {module};\n" if module else "",
-            user=f"user {self.user};\n" if self.user else "",
-            level=self.log_level,
-        )
-
-    def start(self, variant: Variant) -> "Proxy":
-        ports = {protocol: self.ports.take() for protocol in self.backends}
-        servers = "".join(_SERVER.format(port=port, protocol=name) for name, port in ports.items())
-        first = next(iter(ports))
-        for kind in CERTIFICATES:
-            ports[kind] = self.ports.take()
-            servers += _TLS_SERVER.format(
-                port=ports[kind], protocol=first, kind=kind, directory=self.directory
-            )
-        extra = "".join(f"    {line}\n" for line in variant.extra)
-        text = self._main("proxy", variant.module)
-        text += _MAIL.format(auth=self.auth_port, extra=extra, servers=servers)
-        port = ports[next(iter(ports))]
-        server = self._start(variant.name, variant.command, text, port, variant.environment, self.proxy_core)
-        return Proxy(variant, ports, server)
-
-    def start_auth(self, nginx: Nginx) -> Server:
-        """nginx's own http as auth server, on the core of the load."""
-        routes = "".join(f"        {name} {port};\n" for name, port in self.backends.items())
-        text = self._main("auth", None) + _AUTH.format(map=routes, port=self.auth_port)
-        command = (str(nginx.binary), "-e", "stderr")
-        return self._start("the auth server", command, text, self.auth_port, {}, self.load_core)
-
-    def _start(
-        self, name: str, command: Sequence[str], text: str,
-        port: int, environment: Mapping[str, str], core: int,
-    ) -> Server:  # fmt: skip
-        self.started += 1
-        return Server(name, self.directory / str(self.started), command, text, port, environment, core)
-
-
-@dataclass
 class Proxy:
-    """A running variant and where it listens: by protocol, and by CERTIFICATES the first one over TLS."""
+    """A running variant and where it listens, by the name of the door."""
 
     variant: Variant
     ports: dict[str, int]
@@ -260,4 +165,52 @@ class Proxy:
 
     @property
     def worker(self) -> int:
-        return self.server.worker
+        """The first; most have only one."""
+        return self.server.workers[0]
+
+
+class Stage:
+    """Everything that the proxies of one run share, and the way to start one."""
+
+    def __init__(
+        self, directory: Path, ports: Ports, proxy_core: int, load_core: int, user: str | None, log_level: str
+    ) -> None:
+        self.backends = {protocol: ports.take() for protocol in PROTOCOLS}
+        self.auth_port = ports.take()
+        self.thinking_auth_port = ports.take()
+        self.proxy_core = proxy_core
+        self.load_core = load_core
+        self._directory = directory
+        self._ports = ports
+        self._doors: list[Door] = configuration.all_doors(directory, self.thinking_auth_port)
+        self._user = user
+        self._log_level = log_level
+        self._started = 0
+
+    def start(self, variant: Variant, workers: int = 1, cores: Sequence[int] = ()) -> Proxy:
+        """With one worker on the proxies' core, or with workers on these cores, one after the other."""
+        ports = {door.name: self._ports.take() for door in self._doors}
+        affinity = [f"{1 << core:b}" for core in cores]
+        main = Main(self._user, self._log_level, variant.module, workers, affinity)
+        text = main.text("proxy") + configuration.mail(
+            ports, self._doors, self.auth_port, variant.extra, variant.accepted
+        )
+        server = Server(
+            variant.name, self._next_directory(), variant.command, text, ports["smtp"], greets=True,
+            workers=workers, cores=set(cores) or {self.proxy_core}, environment=variant.environment,
+        )  # fmt: skip
+        return Proxy(variant, ports, server)
+
+    def start_auth(self, nginx: Nginx) -> Server:
+        """nginx's own http as auth server, on the core of the load."""
+        text = Main(self._user, self._log_level).text("auth")
+        text += configuration.auth_server(self.auth_port, self.backends)
+        command = (str(nginx.binary), "-e", "stderr")
+        return Server(
+            "the auth server", self._next_directory(), command, text, self.auth_port,
+            greets=False, cores={self.load_core},
+        )  # fmt: skip
+
+    def _next_directory(self) -> Path:
+        self._started += 1
+        return self._directory / str(self._started)

@@ -1,98 +1,184 @@
 """The results as tables: aligned text for a terminal, Markdown for a file."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import quantiles
 
+from .figures import Against, Figure, Slice, Subject
 from .ratios import Estimate, estimate, ratio
-from .scenarios import Figure, Scenario, Slice
 
-HEAD = ("figure", "proxy", "median", "95 % interval", "× {baseline}", "expected", "note")
+Slices = Mapping[Subject, Sequence[Slice]]
 
 
 @dataclass(frozen=True)
 class Row:
-    """One figure of one proxy, and its ratio to the baseline (None: there is none, or it is it)."""
+    """One figure of one subject, what it is held against, and the ratio of the two."""
 
     figure: Figure
-    proxy: str
+    subject: Subject
     value: Estimate
+    middle: tuple[float, float]  # the half of the slices around the median lies between these
+    count: int  # of slices
+    base: Estimate | None  # None: there is nothing to hold it against, or it is that itself
     ratio: Estimate | None
-    expectation: float | None
-    note: str
+    note: str = ""
 
     @property
-    def met(self) -> bool | None:
-        """A ratio meets its expectation when the upper end of its interval does."""
-        if self.ratio is None or self.expectation is None:
-            return None
-        return self.ratio.high <= self.expectation
+    def judged(self) -> Estimate | None:
+        """What a target bounds: the ratio, or the figure itself."""
+        return self.value if self.figure.against is Against.NOTHING else self.ratio
 
-    def cells(self) -> list[str]:
-        compared = "" if self.ratio is None else _ratio(self.ratio)
-        expected = ""
-        if self.met is not None:
-            expected = f"≤ {self.expectation:g} {'met' if self.met else 'NOT met'}"
-        scale, unit = self.figure.scale, self.figure.unit
-        median = f"{_number(self.value.median * scale)} {unit}".strip()
-        spread = f"{_number(self.value.low * scale)}–{_number(self.value.high * scale)}"
-        return [self.figure.title, self.proxy, median, spread, compared, expected, self.note]
+    def meets(self, bound: float) -> bool | None:
+        """The upper end of the interval has to; None where nothing is compared."""
+        return None if self.judged is None else self.judged.high <= bound
 
 
-def rows(scenario: Scenario, slices: dict[str, list[Slice]], baseline: str) -> list[Row]:
-    """Of one scenario: for each figure the proxies in the order measured.
+def rows(figures: Sequence[Figure], slices: Slices, baseline: str) -> list[Row]:
+    """Of one scenario: for each figure the subjects in the order measured.
 
-    ``slices`` holds the rounds of each proxy; without the baseline in it nothing is compared.
+    ``baseline`` is the proxy that Against.NGINX means; one that was not measured compares nothing.
     """
     found = []
-    for number, figure in enumerate(scenario.figures):
-        series = {proxy: [part.values[figure.title] for part in parts] for proxy, parts in slices.items()}
-        for proxy, values in series.items():
-            compared = None
-            if baseline in series and proxy != baseline:
-                compared = ratio(values, series[baseline])
-            note = _note(scenario, slices[proxy]) if number == 0 else ""
-            expected = figure.expectation if proxy.startswith("fastmail") else None
-            found.append(Row(figure, proxy, estimate(values), compared, expected, note))
+    for number, figure in enumerate(figures):
+        values = {subject: [part.values[figure.title] for part in parts] for subject, parts in slices.items()}
+        for subject, series in values.items():
+            other = _held_against(figure, subject, baseline)
+            base = values.get(other) if other else None
+            found.append(
+                Row(
+                    figure, subject, estimate(series), middle_half(series), len(series),
+                    estimate(base) if base else None, ratio(series, base) if base else None,
+                    _note(slices[subject]) if number == 0 else "",
+                )
+            )  # fmt: skip
     return found
 
 
-def _note(scenario: Scenario, slices: Sequence[Slice]) -> str:
-    """How fast it went, how much of the time was user code, and how busy the worker was."""
-    used = [part.used for part in slices if part.used]
+def _held_against(figure: Figure, subject: Subject, baseline: str) -> Subject | None:
+    if figure.against is Against.NGINX and subject.proxy != baseline:
+        return Subject(baseline, subject.condition)
+    if figure.against is Against.OWN and subject.condition:
+        return Subject(subject.proxy)
+    return None
+
+
+def middle_half(values: Sequence[float]) -> tuple[float, float]:
+    """The first and third quartile; of a single value it twice."""
+    if len(values) < 2:
+        return values[0], values[0]
+    low, _, high = quantiles(values, n=4, method="inclusive")
+    return low, high
+
+
+def _note(slices: Sequence[Slice]) -> str:
+    """How fast it went, and how busy the worker was."""
+    used = sum(part.used.total for part in slices if part.used)
     if not used:
         return ""
     seconds = sum(part.seconds for part in slices)
     done = sum(part.done for part in slices) / seconds
-    rate = f"{done / 1e9:.2f} GB/s" if scenario.key == "bulk" else f"{done:,.0f}/s"
-    ticks = sum(part.user + part.system for part in used)
-    user = f", user {sum(part.user for part in used) / ticks:.0%}" if ticks else ""
-    return f"{rate}{user}, core {sum(part.total for part in used) / seconds:.0%} busy"
+    rate = f"{done / 1e9:.2f} GB/s" if done > 1e8 else f"{done:,.0f}/s"
+    return f"{rate}, worker {used / seconds:.0%} busy"
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
     """Three digits at least, and no more after the point than they need."""
     size = abs(value)
     return f"{value:,.0f}" if size >= 1000 else f"{value:.1f}" if size >= 10 else f"{value:.2f}"
 
 
+def _amount(figure: Figure, value: float) -> str:
+    return f"{number(value * figure.scale)} {figure.unit}".strip()
+
+
 def _ratio(value: Estimate) -> str:
-    return f"{value.median:.3f} [{value.low:.3f}–{value.high:.3f}]"
+    return f"{value.median:.2f} [{value.low:.2f}–{value.high:.2f}]"
 
 
-def figures_table(found: Sequence[Row], baseline: str) -> list[list[str]]:
-    """Head and one row for each figure of each proxy; a figure is named once."""
-    table = [[cell.format(baseline=baseline or "nothing") for cell in HEAD]]
-    title = ""
+def _verdict(row: Row, bound: float) -> str:
+    return f"{bound:g} {'met' if row.meets(bound) else 'not met'}"
+
+
+def _reach(row: Row) -> str:
+    target = row.figure.target
+    if target is None or row.judged is None:
+        return ""
+    text = _verdict(row, target.reach)
+    if target.limit is not None:
+        met = row.value.high < target.limit
+        text += f"; under {target.limit:g} {row.figure.unit} {'met' if met else 'not met'}"
+    return text
+
+
+def _goal(row: Row) -> str:
+    target = row.figure.target
+    return "" if target is None or row.judged is None else _verdict(row, target.goal)
+
+
+def nginx_table(found: Sequence[Row], baseline: str, several: bool) -> list[list[str]]:
+    """Figures held against nginx's. ``several``: more than one proxy is, so each row names it."""
+    table = [["figure", *(["proxy"] if several else []), baseline, "measured", "ratio [95 %]", "reach", "goal"]]
     for row in found:
-        cells = row.cells()
-        if cells[0] == title:
-            cells[0] = ""
-        title = row.figure.title
-        table.append(cells)
+        if row.figure.against is Against.NGINX and row.ratio and row.base:
+            table.append([
+                row.figure.title, *([row.subject.proxy] if several else []),
+                _amount(row.figure, row.base.median), _amount(row.figure, row.value.median),
+                _ratio(row.ratio), _reach(row), _goal(row),
+            ])  # fmt: skip
     return table
 
 
-def calls_table(calls: dict[str, dict[str, float]]) -> list[list[str]]:
+def own_table(found: Sequence[Row]) -> list[list[str]]:
+    """Figures held against the proxy's own, or against nothing."""
+    table = [["figure", "proxy", "without", "measured", "ratio [95 %]", "reach", "goal"]]
+    for row in found:
+        if row.figure.against is Against.NGINX or row.judged is None:
+            continue
+        asked = row.subject.proxy.startswith("fastmail")
+        table.append([
+            row.figure.title, row.subject.proxy,
+            _amount(row.figure, row.base.median) if row.base else "",
+            _amount(row.figure, row.value.median), _ratio(row.judged) if row.ratio else "",
+            _reach(row) if asked else "", _goal(row) if asked else "",
+        ])  # fmt: skip
+    return table
+
+
+def spread_table(found: Sequence[Row]) -> list[list[str]]:
+    """Every figure of every subject: how far its slices lay apart."""
+    table = [["figure", "measured of", "median", "95 % interval", "middle half", "slices", "load"]]
+    title = ""
+    for row in found:
+        scale = row.figure.scale
+        table.append([
+            row.figure.title if row.figure.title != title else "",
+            ", ".join(filter(None, (row.subject.proxy, row.subject.condition))),
+            _amount(row.figure, row.value.median),
+            f"{number(row.value.low * scale)}–{number(row.value.high * scale)}",
+            f"{number(row.middle[0] * scale)}–{number(row.middle[1] * scale)}",
+            str(row.count), row.note,
+        ])  # fmt: skip
+        title = row.figure.title
+    return table
+
+
+def user_table(scenarios: Mapping[str, Slices]) -> list[list[str]]:
+    """Processor time divided as the kernel's ticks of all slices together were; a tick is coarse for one."""
+    table = [["figure", "measured of", "all", "user code", "kernel"]]
+    for title, slices in scenarios.items():
+        for subject, parts in slices.items():
+            used = [part.used for part in parts if part.used]
+            ticks = sum(part.user + part.system for part in used)
+            if not ticks:
+                continue
+            cost = sum(part.total for part in used) / sum(part.done for part in parts) * 1e6
+            user = cost * sum(part.user for part in used) / ticks
+            name = title if subject is next(iter(slices)) else ""
+            table.append([name, subject.proxy, *(f"{number(part)} µs" for part in (cost, user, cost - user))])
+    return table
+
+
+def calls_table(calls: Mapping[str, Mapping[str, float]]) -> list[list[str]]:
     """System calls by name (rows) and proxy (columns), per login; head included."""
     names = sorted({name for counts in calls.values() for name in counts})
     names.sort(key=lambda name: -max(counts.get(name, 0) for counts in calls.values()))
@@ -100,8 +186,8 @@ def calls_table(calls: dict[str, dict[str, float]]) -> list[list[str]]:
     for name in names:
         numbers = [counts.get(name, 0) for counts in calls.values()]
         if max(numbers) >= 0.01:
-            table.append([name, *(f"{number:.2f}" for number in numbers)])
-    return table
+            table.append([name, *(f"{value:.2f}" for value in numbers)])
+    return [*table, ["all", *(f"{sum(counts.values()):.2f}" for counts in calls.values())]]
 
 
 def text(table: Sequence[Sequence[str]]) -> str:

@@ -1,66 +1,104 @@
-"""All that a run has found, as text, as Markdown, and as the harness's check of itself."""
+"""All that a run has found, as text, as Markdown, for the plots, and as the harness's check of itself."""
 
-from . import report
-from .scenarios import Scenario, Slice, SystemCallsOfLogins
+from collections.abc import Sequence
+from typing import Any
+
+from . import plotdata, report
+from .bench import Measured
+from .figures import Against
+from .logins import Logins, SystemCallsOfLogins
 
 ALIKE = (0.95, 1.05)  # where the ratio of a proxy to itself has to lie
 
 
 class Results:
-    """The rows of every scenario, for each nginx that they are compared with."""
+    """Everything that was measured; compared with each of ``baselines``."""
 
-    def __init__(self) -> None:
-        self._compared: dict[str, list[report.Row]] = {}  # "" when there is nothing to compare with
-        self._calls: dict[str, dict[str, dict[str, float]]] = {}
+    def __init__(self, baselines: Sequence[str], proxies: Sequence[str]) -> None:
+        self._baselines = baselines
+        self._several = len(proxies) - (1 if baselines else 0) > 1
+        self._measured: list[Measured] = []
         self._complaints: list[str] = []
-        self._seconds = self._others = 0.0  # of the proxy's core: under load, and of it for others
 
-    def add(self, scenario: Scenario, slices: dict[str, list[Slice]], baselines: list[str]) -> None:
-        for baseline in baselines or [""]:
-            self._compared.setdefault(baseline, []).extend(report.rows(scenario, slices, baseline))
-        for part in (part for parts in slices.values() for part in parts):
-            self._seconds += part.seconds
-            self._others += part.others
-        if isinstance(scenario, SystemCallsOfLogins):
-            self._calls[f"System calls per {scenario.protocol.upper()} login"] = scenario.calls
+    def add(self, measured: Measured) -> None:
+        self._measured.append(measured)
 
     def complain(self, proxy: str, lines: list[str]) -> None:
         """Of what a proxy wrote to its error log although every session went well."""
         self._complaints.append(f"{proxy} wrote {len(lines)} lines to its error log, the first: {lines[0]}")
 
+    def rows(self, baseline: str) -> list[report.Row]:
+        return [
+            row
+            for measured in self._measured
+            for row in report.rows(measured.scenario.figures, measured.slices, baseline)
+        ]
+
+    def _sections(self) -> list[tuple[str, list[list[str]]]]:
+        """Titles and tables, those without a row left out."""
+        found = []
+        for baseline in self._baselines:
+            table = report.nginx_table(self.rows(baseline), baseline, self._several)
+            found.append((f"Compared with {baseline}", table))
+        every = self.rows("")
+        found.append(("Compared with itself", report.own_table(every)))
+        logins = {m.scenario.title: m.slices for m in self._measured if isinstance(m.scenario, Logins)}
+        found.append(("User code and kernel", report.user_table(logins)))
+        for measured in self._measured:
+            if isinstance(measured.scenario, SystemCallsOfLogins):
+                title = f"System calls per {measured.scenario.protocol.upper()} login, by name"
+                found.append((title, report.calls_table(measured.scenario.calls)))
+        found.append(("Medians and spread", report.spread_table(every)))
+        return [(title, table) for title, table in found if len(table) > 1]
+
     def _closing(self) -> list[str]:
         """How quiet the machine was, then the complaints."""
-        if not self._seconds:
+        parts = [
+            part
+            for measured in self._measured
+            for parts in measured.slices.values()
+            for part in parts
+            if part.seconds
+        ]
+        seconds = sum(part.seconds for part in parts)
+        if not seconds:
             return self._complaints
-        share = f"{self._others / self._seconds:.0%}"
+        share = f"{sum(part.others for part in parts) / seconds:.0%}"
         return [f"Others took {share} of the core's time while its proxy was under load.", *self._complaints]
 
     def text(self) -> str:
-        parts = [report.text(report.figures_table(rows, name)) for name, rows in self._compared.items()]
-        parts += [
-            f"{title}\n{report.text(report.calls_table(calls))}" for title, calls in self._calls.items()
-        ]
+        parts = [f"{title}\n\n{report.text(table)}" for title, table in self._sections()]
         return "\n\n".join(parts + self._closing())
 
-    def markdown(self, head: list[tuple[str, str]]) -> str:
+    def markdown(self, head: Sequence[tuple[str, str]], plots: Sequence[tuple[str, str]]) -> str:
+        """``plots`` are file names and what they show."""
         parts = [
             "# Measurements",
-            "Written by `perf/run`; `docs/performance.md` says what is measured and how.",
+            "Written by `perf/run`; [docs/performance.md](../docs/performance.md) says what is measured and how.",
+            "\n".join(f"- {name}: {value}" for name, value in head),
+            *(f"![{shown}]({name})" for name, shown in plots),
         ]
-        parts.append("\n".join(f"- {name}: {value}" for name, value in head))
-        for baseline, rows in self._compared.items():
-            parts.append(f"## Compared with {baseline}" if baseline else "## Figures")
-            parts.append(report.markdown(report.figures_table(rows, baseline)))
-        for title, calls in self._calls.items():
-            parts += [f"## {title}", report.markdown(report.calls_table(calls))]
+        for title, table in self._sections():
+            parts += [f"## {title}", report.markdown(table)]
         return "\n\n".join(parts + self._closing()) + "\n"
 
+    def data(self) -> dict[str, Any]:
+        """What the plots are drawn from."""
+        baseline = self._baselines[0] if self._baselines else ""
+        return {
+            "baseline": baseline,
+            "ratios": plotdata.bars(self.rows(baseline)),
+            "crowd": plotdata.crowd(self._measured),
+            "latencies": plotdata.latencies(self._measured),
+        }
+
     def unlike(self) -> list[str]:
-        """Costs whose ratio, interval and all, lies where that of two alike proxies cannot be."""
+        """Figures whose ratio, interval and all, lies where that of two alike proxies cannot be."""
         low, high = ALIKE
         return [
             f"{row.figure.title}: {row.ratio.median:.3f}"
-            for rows in self._compared.values()
-            for row in rows
-            if row.ratio and row.figure.is_cost and (row.ratio.low > high or row.ratio.high < low)
-        ]
+            for baseline in self._baselines
+            for row in self.rows(baseline)
+            if row.ratio and row.figure.against is Against.NGINX
+            and (row.ratio.low > high or row.ratio.high < low)
+        ]  # fmt: skip

@@ -1,0 +1,126 @@
+"""The text that nginx and fastmail are configured with, and that of nginx as auth server."""
+
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+CERTIFICATES = {"ecdsa": ("ec", "ec_paramgen_curve:P-256"), "rsa": ("rsa", "rsa_keygen_bits:2048")}
+PROTOCOLS = ("imap", "pop3", "smtp")
+SERVER_NAMES = ("mail.example.com", "renewed.example.com")  # SMTP greets with it: before and after a reload
+
+
+@dataclass(frozen=True)
+class Door:
+    """A server block. ``own`` are fastmail's additions to it, for those of its versions that have them."""
+
+    name: str
+    protocol: str
+    lines: tuple[str, ...] = ()
+    own: tuple[str, ...] = ()
+
+
+def all_doors(directory: Path, thinking_auth: int) -> list[Door]:
+    """Every server block of the run: each protocol in clear, with each certificate, and with peers that think."""
+    think = f"auth_http 127.0.0.1:{thinking_auth}/auth;"
+    found = [Door(protocol, protocol) for protocol in PROTOCOLS]
+    for kind in CERTIFICATES:
+        found.append(
+            Door(kind, "imap", (
+                "ssl_protocols TLSv1.2 TLSv1.3;",
+                f"ssl_certificate {directory}/{kind}.crt;",
+                f"ssl_certificate_key {directory}/{kind}.key;",
+            ))
+        )  # fmt: skip
+    return [
+        *found,
+        Door("imap-thinking", "imap", (think,)),
+        Door("pop3-thinking", "pop3", (think,), ("proxy_pipelining on;",)),
+        Door("smtp-thinking", "smtp", (think, "proxy_smtp_auth on;")),
+    ]
+
+
+def own_lines() -> list[str]:
+    """Every addition of fastmail that some door would have."""
+    return [line for door in all_doors(Path(), 0) for line in door.own]
+
+
+def make_certificates(directory: Path) -> None:
+    """A self-signed one of each kind."""
+    for kind, (algorithm, option) in CERTIFICATES.items():
+        subprocess.run(
+            ["openssl", "req", "-x509", "-nodes", "-newkey", algorithm, "-pkeyopt", option, "-days", "2",
+             "-keyout", directory / f"{kind}.key", "-out", directory / f"{kind}.crt", "-subj", "/CN=mail"],
+            check=True, capture_output=True,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Main:
+    """The main context. ``affinity`` are masks of worker_cpu_affinity, one for each worker; empty: none."""
+
+    user: str | None
+    log_level: str
+    module: Path | None = None
+    workers: int = 1
+    affinity: Sequence[str] = ()
+
+    def text(self, name: str) -> str:
+        lines = [f"load_module {self.module};"] if self.module else []
+        lines += ["daemon off;", f"worker_processes {self.workers};"]
+        if self.affinity:
+            lines.append(f"worker_cpu_affinity {' '.join(self.affinity)};")
+        if self.user:
+            lines.append(f"user {self.user};")
+        lines += [f"pid {name}.pid;", f"error_log logs/error.log {self.log_level};"]
+        return "\n".join([*lines, "events {", "    worker_connections 20000;", "}\n"])
+
+
+def mail(
+    ports: dict[str, int], doors: Sequence[Door], auth: int, extra: Sequence[str], accepted: Sequence[str]
+) -> str:
+    """The mail block: ``extra`` are lines of it, ``accepted`` those of the doors' own lines that are used."""
+    lines = [f"    server_name {SERVER_NAMES[0]};", f"    auth_http 127.0.0.1:{auth}/auth;"]
+    lines += [f"    {line}" for line in extra]
+    for door in doors:
+        tls = " ssl" if any(line.startswith("ssl_certificate ") for line in door.lines) else ""
+        own = [line for line in door.own if line in accepted]
+        lines += [
+            "    server {",
+            f"        listen 127.0.0.1:{ports[door.name]}{tls};",
+            f"        protocol {door.protocol};",
+            *(f"        {line}" for line in (*door.lines, *own)),
+            "    }",
+        ]
+    return "\n".join(["mail {", *lines, "}\n"])
+
+
+def auth_server(port: int, backends: dict[str, int]) -> str:
+    """nginx's http as an auth server that lets everybody in and keeps connections open."""
+    routes = "".join(f"        {name} {backend};\n" for name, backend in backends.items())
+    return _AUTH.format(map=routes, port=port)
+
+
+_AUTH = """\
+http {{
+    access_log off;
+    keepalive_requests 1000000000;
+    keepalive_timeout 300s;
+    client_body_temp_path temp;
+    proxy_temp_path temp;
+    fastcgi_temp_path temp;
+    uwsgi_temp_path temp;
+    scgi_temp_path temp;
+    map $http_auth_protocol $backend_port {{
+{map}    }}
+    server {{
+        listen 127.0.0.1:{port};
+        location /auth {{
+            add_header Auth-Status OK;
+            add_header Auth-Server 127.0.0.1;
+            add_header Auth-Port $backend_port;
+            return 200 "";
+        }}
+    }}
+}}
+"""
