@@ -14,6 +14,7 @@ from .machine import LOADGEN
 from .measure import MeasurementError, Processor, core_busy
 from .proxies import Proxy, Stage, Variant
 
+TLS_CROWD = 8  # times as many clients at once over TLS: nginx's logins wait for delayed ACKs meanwhile
 WARM_UP = 50  # logins before the first measurement: proof that it works, and first-use costs paid
 
 Cast = dict[Subject, Callable[[], Slice]]
@@ -54,6 +55,11 @@ class Bench:
         except MeasurementError as error:
             raise MeasurementError(f"{proxy.name}: {error}\n{proxy.server.words()}") from None
 
+    @property
+    def tls_concurrency(self) -> int:
+        """Enough TLS logins under way to keep any worker busy: one that waits is dearer for each login."""
+        return TLS_CROWD * self.concurrency
+
     @contextmanager
     def started(self, variant: Variant, workers: int = 1, cores: Sequence[int] = ()) -> Iterator[Proxy]:
         """A proxy of its own, as Stage.start() makes it; stopped in the end."""
@@ -72,6 +78,7 @@ class Scenario(ABC):
 
     key: str
     rounds: int | None = None  # at most; None: as many as the run has
+    apart = False  # True: one proxy after the other, for figures that are held against its own
     curve = ""  # what its latencies are, in the plot of them; empty: not plotted
     overhead = 0.15  # seconds of a slice beyond its load, for the estimate of what is left
 

@@ -23,10 +23,13 @@ APART = 0.002  # seconds between two of them: every worker sleeps again
 class LoginsBesideIdle(Scenario):
     """Logins on a proxy that holds idle sessions, and on another of the same kind that holds none.
 
-    One load generator serves as the backend of both, so it has the same to do for either.
+    One load generator serves as the backend of both, so it has the same to do for either. The idle sessions
+    are of another protocol than the logins, and no other proxy's are there: else the kernel would search long
+    for a port from which the backend that all of them share can be connected to.
     """
 
     key = "crowd"
+    apart = True
 
     def __init__(self, sessions: int) -> None:
         self.sessions = sessions
@@ -50,7 +53,7 @@ class LoginsBesideIdle(Scenario):
                     fresh = stack.enter_context(bench.started(proxy.variant))
                     if condition:
                         idle = {"sessions": self.sessions, "seconds": 60}
-                        stack.enter_context(bench.load(fresh, "idle", "imap", serves=[], **idle)).run()
+                        stack.enter_context(bench.load(fresh, "idle", "pop3", serves=[], **idle)).run()
                     found[Subject(proxy.name, condition)] = partial(self.slice, bench, fresh)
             yield found
 

@@ -63,3 +63,6 @@ class Subject:
 
     proxy: str
     condition: str = ""
+
+    def __str__(self) -> str:
+        return ", ".join(filter(None, (self.proxy, self.condition)))

@@ -48,7 +48,7 @@ class Loadgen:
             os.sched_setaffinity(0, self._cores)
         if self._urgent:
             with suppress(PermissionError):
-                os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+                os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(10))
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(

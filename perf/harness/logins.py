@@ -46,6 +46,7 @@ class TLSLogins(Scenario):
     """Logins over TLS, with full handshakes, or with resumed ones (by tickets)."""
 
     key = "tls-logins"
+    overhead = 0.4  # many first logins, and last ones to wait for
 
     def __init__(self, kind: str, version: str, resume: bool) -> None:
         self._kind, self._version, self._resume = kind, version, resume
@@ -58,7 +59,9 @@ class TLSLogins(Scenario):
         )  # fmt: skip
 
     def slice(self, bench: Bench, proxy: Proxy) -> Slice:
-        tls: dict[str, Any] = {"tls": self._version, "resume": self._resume}
+        tls: dict[str, Any] = {
+            "tls": self._version, "resume": self._resume, "concurrency": bench.tls_concurrency
+        }  # fmt: skip
         with bench.load(proxy, "logins", self._kind, protocol="imap", **tls) as load:
             result, part = under_load(bench, proxy, load, "logins")
         others = result["tls_full"] if self._resume else result["tls_resumed"]

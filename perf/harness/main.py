@@ -89,21 +89,22 @@ def _interleave(
     """A B C, C B A, A B C, …: what changes on the machine with time meets everybody alike."""
     found: dict[Subject, list[Slice]] = {}
     progress.begin(scenario.title)
-    with scenario.cast(bench, proxies) as cast:
-        turns = list(cast.items())
-        for number in range(rounds):
-            for subject, measure in reversed(turns) if number % 2 else turns:
-                who = ", ".join(filter(None, (subject.proxy, subject.condition)))
-                words = f"{scenario.title}: slice {number + 1} of {rounds}, {who}"
-                progress.show(words)
-                try:
-                    found.setdefault(subject, []).append(measure())
-                except MeasurementError as error:
-                    raise MeasurementError(f"{words}:\n{error}") from None
-                progress.add(scenario.seconds_each(bench))
-        for proxy in proxies:
-            proxy.server.check()
-    return Measured(scenario, {subject: found[subject] for subject in cast})
+    for group in [[proxy] for proxy in proxies] if scenario.apart else [proxies]:
+        with scenario.cast(bench, group) as cast:
+            turns = list(cast)
+            found |= {subject: [] for subject in turns}
+            for number in range(rounds):
+                for subject in reversed(turns) if number % 2 else turns:
+                    words = f"{scenario.title}: slice {number + 1} of {rounds}, {subject}"
+                    progress.show(words)
+                    try:
+                        found[subject].append(cast[subject]())
+                    except MeasurementError as error:
+                        raise MeasurementError(f"{words}:\n{error}") from None
+                    progress.add(scenario.seconds_each(bench))
+    for proxy in proxies:
+        proxy.server.check()
+    return Measured(scenario, found)
 
 
 def _measure(options: argparse.Namespace, variants: list[Variant], nginx: machine.Nginx) -> Results:

@@ -9,7 +9,8 @@ from .figures import Figure, Slice, Target
 from .proxies import Proxy
 
 STORM_LEAD = 0.1  # seconds that the storm has to rise before sessions are watched in it
-WATCHED = 8  # sessions in the storm
+WATCHED = 64  # sessions in the storm, enough for one to be free at any time
+WATCH_RATE = 2000  # exchanges a second, so little that the storm remains one
 
 
 class Bulk(Scenario):
@@ -52,7 +53,7 @@ class Exchange(Scenario):
 
 
 class Storm(Scenario):
-    """Relayed sessions that send NOOP while others log in over TLS as fast as they can.
+    """Relayed sessions that send NOOP, so many a second, while others log in over TLS as fast as they can.
 
     Clients and backends of the watched sessions are a process of their own, which the kernel runs first:
     what they wait for is the proxy, not the load generator's share of the handshakes.
@@ -69,9 +70,10 @@ class Storm(Scenario):
     def slice(self, bench: Bench, proxy: Proxy) -> Slice:
         storm_seconds = bench.seconds + 2 * STORM_LEAD
         with (
-            bench.load(proxy, "exchange", "pop3", serves=["pop3"], urgent=True, sessions=WATCHED) as watched,
+            bench.load(proxy, "exchange", "pop3", serves=["pop3"], urgent=True, sessions=WATCHED,
+                       rate=WATCH_RATE) as watched,
             bench.load(proxy, "logins", "ecdsa", protocol="imap", serves=["imap"], tls="1.3",
-                       seconds=storm_seconds) as storm,
+                       concurrency=bench.tls_concurrency, seconds=storm_seconds) as storm,
         ):  # fmt: skip
             storm.begin()
             time.sleep(STORM_LEAD)

@@ -92,7 +92,8 @@ def _amount(figure: Figure, value: float) -> str:
 
 
 def _ratio(value: Estimate) -> str:
-    return f"{value.median:.2f} [{value.low:.2f}–{value.high:.2f}]"
+    places = 3 if value.high < 2 else 1
+    return f"{value.median:.{places}f} [{value.low:.{places}f}–{value.high:.{places}f}]"
 
 
 def _verdict(row: Row, bound: float) -> str:
@@ -116,16 +117,32 @@ def _goal(row: Row) -> str:
 
 
 def nginx_table(found: Sequence[Row], baseline: str, several: bool) -> list[list[str]]:
-    """Figures held against nginx's. ``several``: more than one proxy is, so each row names it."""
+    """Figures of which something is asked, held against nginx's.
+
+    ``several``: more than one proxy is, so each row names it.
+    """
     table = [["figure", *(["proxy"] if several else []), baseline, "measured", "ratio [95 %]", "reach", "goal"]]
-    for row in found:
-        if row.figure.against is Against.NGINX and row.ratio and row.base:
-            table.append([
-                row.figure.title, *([row.subject.proxy] if several else []),
-                _amount(row.figure, row.base.median), _amount(row.figure, row.value.median),
-                _ratio(row.ratio), _reach(row), _goal(row),
-            ])  # fmt: skip
-    return table
+    asked = [row for row in found if row.figure.target]
+    return table + [[*_compared(row, several), _reach(row), _goal(row)] for row in asked if _is_compared(row)]
+
+
+def shown_table(found: Sequence[Row], baseline: str, several: bool) -> list[list[str]]:
+    """Figures of which nothing is asked, beside nginx's."""
+    table = [["figure", *(["proxy"] if several else []), baseline, "measured", "ratio [95 %]"]]
+    shown = [row for row in found if not row.figure.target]
+    return table + [_compared(row, several) for row in shown if _is_compared(row)]
+
+
+def _is_compared(row: Row) -> bool:
+    return row.figure.against is Against.NGINX and row.ratio is not None
+
+
+def _compared(row: Row, several: bool) -> list[str]:
+    assert row.base and row.ratio
+    return [
+        row.figure.title, *([row.subject.proxy] if several else []),
+        _amount(row.figure, row.base.median), _amount(row.figure, row.value.median), _ratio(row.ratio),
+    ]  # fmt: skip
 
 
 def own_table(found: Sequence[Row]) -> list[list[str]]:
@@ -138,7 +155,7 @@ def own_table(found: Sequence[Row]) -> list[list[str]]:
         table.append([
             row.figure.title, row.subject.proxy,
             _amount(row.figure, row.base.median) if row.base else "",
-            _amount(row.figure, row.value.median), _ratio(row.judged) if row.ratio else "",
+            _amount(row.figure, row.value.median), _ratio(row.judged),
             _reach(row) if asked else "", _goal(row) if asked else "",
         ])  # fmt: skip
     return table
@@ -152,7 +169,7 @@ def spread_table(found: Sequence[Row]) -> list[list[str]]:
         scale = row.figure.scale
         table.append([
             row.figure.title if row.figure.title != title else "",
-            ", ".join(filter(None, (row.subject.proxy, row.subject.condition))),
+            str(row.subject),
             _amount(row.figure, row.value.median),
             f"{number(row.value.low * scale)}–{number(row.value.high * scale)}",
             f"{number(row.middle[0] * scale)}–{number(row.middle[1] * scale)}",

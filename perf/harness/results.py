@@ -38,8 +38,11 @@ class Results:
         """Titles and tables, those without a row left out."""
         found = []
         for baseline in self._baselines:
-            table = report.nginx_table(self.rows(baseline), baseline, self._several)
+            rows = self.rows(baseline)
+            table = report.nginx_table(rows, baseline, self._several)
             found.append((f"Compared with {baseline}", table))
+            table = report.shown_table(rows, baseline, self._several)
+            found.append((f"Beside {baseline}, with nothing asked", table))
         every = self.rows("")
         found.append(("Compared with itself", report.own_table(every)))
         logins = {m.scenario.title: m.slices for m in self._measured if isinstance(m.scenario, Logins)}

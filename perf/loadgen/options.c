@@ -7,7 +7,7 @@
 
 #include "loop.h"
 
-enum { PROTOCOL = 256, PROXY, BACKEND, AUTH, CONCURRENCY, SESSIONS, COUNT, BYTES, TOTAL, SECONDS, GRACE, THINK,
+enum { PROTOCOL = 256, PROXY, BACKEND, AUTH, CONCURRENCY, SESSIONS, COUNT, BYTES, TOTAL, SECONDS, GRACE, RATE, THINK,
        UPLOAD, SYNC, TLS, RESUME, HELP };
 
 static const struct option names[] = {
@@ -17,7 +17,7 @@ static const struct option names[] = {
     {"sessions", required_argument, NULL, SESSIONS}, {"count", required_argument, NULL, COUNT},
     {"bytes", required_argument, NULL, BYTES},       {"total", required_argument, NULL, TOTAL},
     {"seconds", required_argument, NULL, SECONDS},   {"grace", required_argument, NULL, GRACE},
-    {"think", required_argument, NULL, THINK},
+    {"rate", required_argument, NULL, RATE},         {"think", required_argument, NULL, THINK},
     {"upload", no_argument, NULL, UPLOAD},           {"sync", no_argument, NULL, SYNC},
     {"tls", required_argument, NULL, TLS},           {"resume", no_argument, NULL, RESUME},
     {"help", no_argument, NULL, HELP},               {0}};
@@ -41,6 +41,8 @@ static const char usage[] =
     "  --total N                   end after N bytes (no limit)\n"
     "  --seconds S                 end the measured part after S seconds (2)\n"
     "  --grace S                   then wait S seconds for what is under way (10)\n"
+    "  --rate N                    begin N exchanges a second, in any session that is free; their latency counts\n"
+    "                              from when they were due (0: each session as fast as it is answered)\n"
     "  --think MS                  backends and auth server answer MS milliseconds after what they answer came;\n"
     "                              what came together is answered together\n"
     "  --tls 1.2|1.3               clients speak TLS from the first byte\n"
@@ -101,6 +103,7 @@ static void take(struct options *options, int name, char *value)
     case TOTAL: options->total = (uint64_t)number_of(value); break;
     case SECONDS: options->seconds = number_of(value); break;
     case GRACE: options->grace = number_of(value); break;
+    case RATE: options->rate = number_of(value); break;
     case THINK: options->think = number_of(value); break;
     case UPLOAD: options->upload = true; break;
     case SYNC: options->sync = true; break;

@@ -21,6 +21,7 @@ struct options {
     uint64_t total;               /* transferred at most, in bytes */
     double seconds;               /* the measured part at most */
     double grace;                 /* for what is then under way, and for setting up */
+    double rate;                  /* exchanges begun in a second; 0: each session as fast as it can */
     double think;                 /* milliseconds from a batch's arrival to the servers' answer */
     bool upload;
     bool sync;

@@ -6,6 +6,7 @@
 #include "backend.h"
 #include "loop.h"
 #include "session.h"
+#include "ticker.h"
 #include "tls.h"
 
 enum { FAILURES_ENOUGH = 20, TURN_MS = 50 };
@@ -18,6 +19,7 @@ static int64_t deadline; /* nothing new is begun after it */
 static struct session *held;
 static unsigned held_begun, held_ready, held_alive;
 static unsigned busy; /* sessions with something under way in the measured part */
+static const unsigned always = 1;
 
 static bool may_begin(uint64_t done, uint64_t limit)
 {
@@ -91,7 +93,8 @@ static void held_answered(struct session *session)
     if (!strcmp(options->scenario, "exchange")) {
         histogram_add(&counts.latencies, now_ns() - session->began);
         counts.exchanges++;
-        begin_exchange(session);
+        if (!options->rate)
+            begin_exchange(session);
     } else {
         counts.transfers++;
         begin_transfer(session);
@@ -132,9 +135,37 @@ static void for_each_held(void (*begin)(struct session *))
     give_up(held, options->sessions, false);
 }
 
+/* The next exchange at a steady rate; false when every session waits for an answer. */
+static bool exchange_due(int64_t due)
+{
+    static unsigned turn;
+
+    for (unsigned tried = 0; tried < options->sessions; tried++) {
+        struct session *session = &held[turn++ % options->sessions];
+        if (session->stage != IDLE)
+            continue;
+        begin_exchange(session);
+        session->began = due;
+        return true;
+    }
+    return false;
+}
+
+static void run_at_rate(void)
+{
+    ticker_start(options->rate, exchange_due);
+    serve_until(&always, deadline);
+    ticker_stop();
+    serve_until(&busy, deadline + (int64_t)(options->grace * 1e9));
+    give_up(held, options->sessions, false);
+}
+
 static void run_exchange(void)
 {
-    for_each_held(begin_exchange);
+    if (options->rate)
+        run_at_rate();
+    else
+        for_each_held(begin_exchange);
 }
 
 static void run_bulk(void)
@@ -204,8 +235,6 @@ static void run_logins(void)
 
 static void run_serve(void)
 {
-    static const unsigned always = 1;
-
     serve_until(&always, deadline);
 }
 
