@@ -1,16 +1,20 @@
 """What every scenario stands on: loads, proxies to put them on, and the account of what they used."""
 
+import os
+import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+from .configuration import make_certificates
 from .figures import Figure, Slice, Subject
 from .loadgen import Loadgen
-from .machine import LOADGEN
+from .machine import LOADGEN, Cores, Nginx, Ports
 from .measure import MeasurementError, Processor, core_busy
 from .proxies import Proxy, Stage, Variant
 
@@ -61,6 +65,15 @@ class Bench:
         return TLS_CROWD * self.concurrency
 
     @contextmanager
+    def ready(self, variants: Sequence[Variant]) -> Iterator[list[Proxy]]:
+        """All of them, started and warmed up."""
+        with ExitStack() as stack:
+            proxies = [stack.enter_context(self.started(variant)) for variant in variants]
+            for proxy in proxies:
+                self.warm_up(proxy)
+            yield proxies
+
+    @contextmanager
     def started(self, variant: Variant, workers: int = 1, cores: Sequence[int] = ()) -> Iterator[Proxy]:
         """A proxy of its own, as Stage.start() makes it; stopped in the end."""
         proxy = self.stage.start(variant, workers, cores)
@@ -71,6 +84,23 @@ class Bench:
             raise MeasurementError(f"{variant.name}: {error}\n{proxy.server.words()}") from None
         finally:
             proxy.server.stop()
+
+
+@contextmanager
+def open_bench(
+    nginx: Nginx, cores: Cores, seconds: float, concurrency: int, *,
+    own_auth: bool = False, user: str | None = None, log_level: str = "error",
+) -> Iterator[Bench]:  # fmt: skip
+    """A bench with its auth server: nginx's http, unless the load generator is to be it (``own_auth``)."""
+    user = user or ("nobody nogroup" if os.geteuid() == 0 else None)
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fastmail-perf-")))
+        directory.chmod(0o755)
+        make_certificates(directory)
+        stage = Stage(directory, Ports(), cores.proxy, cores.load, user, log_level)
+        if not own_auth:
+            stack.callback(stage.start_auth(nginx).stop)
+        yield Bench(stage, seconds, concurrency, own_auth)
 
 
 class Scenario(ABC):

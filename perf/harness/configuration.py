@@ -21,7 +21,7 @@ class Door:
 
 
 def all_doors(directory: Path, thinking_auth: int) -> list[Door]:
-    """Every server block of the run: each protocol in clear, with each certificate, and with peers that think."""
+    """Every server block: each protocol, IMAP with each certificate, and each with peers that think."""
     think = f"auth_http 127.0.0.1:{thinking_auth}/auth;"
     found = [Door(protocol, protocol) for protocol in PROTOCOLS]
     for kind in CERTIFICATES:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from .bench import Bench, Cast, Scenario, under_load
 from .figures import Against, Figure, Slice, Subject, Target
@@ -52,7 +53,7 @@ class LoginsBesideIdle(Scenario):
                 for condition in ("", self.condition):
                     fresh = stack.enter_context(bench.started(proxy.variant))
                     if condition:
-                        idle = {"sessions": self.sessions, "seconds": 60}
+                        idle: dict[str, Any] = {"sessions": self.sessions, "seconds": 60}
                         stack.enter_context(bench.load(fresh, "idle", "pop3", serves=[], **idle)).run()
                     found[Subject(proxy.name, condition)] = partial(self.slice, bench, fresh)
             yield found
@@ -88,9 +89,7 @@ class TwoWorkers(Scenario):
             stack.enter_context(bench.load(proxies[0], "serve", "imap", seconds=0, cores=set(cores)))
             found: Cast = {}
             for proxy in proxies:
-                alone = [
-                    stack.enter_context(bench.started(proxy.variant, cores=[core])) for core in cores
-                ]
+                alone = [stack.enter_context(bench.started(proxy.variant, cores=[core])) for core in cores]
                 both = stack.enter_context(bench.started(proxy.variant, workers=2, cores=cores))
                 found[Subject(proxy.name)] = partial(self._slice_of, bench, alone)
                 found[Subject(proxy.name, self.condition)] = partial(self._slice_of, bench, [both, both])
@@ -130,8 +129,8 @@ class WakeUps(Scenario):
     """Connections that come one at a time while all workers sleep.
 
     How often did a worker's thread wake up and go to sleep again (``voluntary_ctxt_switches``)? One does
-    it to accept and to greet; more would be workers that were woken for nothing. What they do in the same time without
-    connections does not count.
+    it to accept and to greet; more would be workers that were woken for nothing. What they do in the same
+    time without connections does not count.
     """
 
     key = "workers"

@@ -1,5 +1,7 @@
 """What a proxy costs before the first session, and what idle ones add: on one started for each slice."""
 
+from typing import Any
+
 from .bench import Bench, Scenario, settle
 from .figures import Figure, Slice, Target
 from .measure import memory
@@ -31,8 +33,8 @@ class Life(Scenario):
             empty = memory(fresh.worker)
             bench.warm_up(fresh)
             before = memory(fresh.worker)
-            idle = {"sessions": self.sessions, "seconds": 30}
-            tls = {"sessions": self.tls_sessions, "seconds": 30, "tls": TLS_VERSION}
+            idle: dict[str, Any] = {"sessions": self.sessions, "seconds": 30}
+            tls: dict[str, Any] = {"sessions": self.tls_sessions, "seconds": 30, "tls": TLS_VERSION}
             with bench.load(fresh, "idle", "imap", **idle) as held:
                 held.run()
                 settle(SETTLES)

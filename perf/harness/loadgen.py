@@ -21,8 +21,8 @@ class Loadgen:
 
     ``with Loadgen(...) as load`` returns when the sessions that the scenario needs beforehand stand;
     run() does the measured part and returns its counts (begin() and result() do it while others run as
-    well); leaving the block ends the held sessions. ``urgent``: the kernel runs it before anything else, where
-    we may ask for that. Anything that failed is a MeasurementError with the load generator's own words.
+    well); leaving the block ends the held sessions. ``urgent``: the kernel runs it before anything else,
+    where we may ask for that. Anything that failed is a MeasurementError with the load generator's own words.
     """
 
     def __init__(

@@ -82,7 +82,7 @@ class SystemCallsOfLogins(Scenario):
         self.calls: dict[str, dict[str, float]] = {}  # proxy -> call -> number per login, last round
 
     def slice(self, bench: Bench, proxy: Proxy) -> Slice:
-        bounds = {"count": STRACE_LOGINS, "seconds": 30}
+        bounds: dict[str, Any] = {"count": STRACE_LOGINS, "seconds": 30}
         with (
             bench.load(proxy, "logins", self.protocol, **bounds) as load,
             counted_system_calls(proxy.worker, proxy.server.directory / "strace") as counts,
@@ -105,7 +105,8 @@ class LoginLatency(Scenario):
         super().__init__(Figure(title, "ms", 1e-3, target=LATENCY_TARGETS[protocol]))
 
     def slice(self, bench: Bench, proxy: Proxy) -> Slice:
+        protocol, door = self._protocol, f"{self._protocol}-thinking"
         think: dict[str, Any] = {"think": THINK_MS, "auth_port": bench.stage.thinking_auth_port}
-        with bench.load(proxy, "logins", f"{self._protocol}-thinking", protocol=self._protocol, **think) as load:
+        with bench.load(proxy, "logins", door, protocol=protocol, **think) as load:
             result, part = under_load(bench, proxy, load, "logins")
         return replace(part, values=self._values(result["latency_us"]["p50"]))

@@ -46,20 +46,27 @@ def machine_alone() -> Iterator[None]:
         yield
 
 
-def take_core(core: int) -> None:
-    """Pins this process, and what it starts, to the core of the load generator."""
-    try:
-        os.sched_setaffinity(0, {core})
-    except OSError as error:
-        raise SetupError(f"cannot run on core {core}: {error.strerror}") from error
+@dataclass(frozen=True)
+class Cores:
+    """For the proxy's worker, and for everything else."""
 
+    proxy: int
+    load: int
 
-def default_cores() -> tuple[int, int]:
-    """For the proxy and for everything else."""
-    cores = sorted(os.sched_getaffinity(0))
-    if len(cores) < 2:
-        raise SetupError("two cores are needed: one for the proxy, one for clients, backends and auth server")
-    return cores[0], cores[1]
+    @classmethod
+    def chosen(cls, proxy: int | None = None, load: int | None = None) -> "Cores":
+        """The first and the second that we may use, where none is named."""
+        there = sorted(os.sched_getaffinity(0))
+        if len(there) < 2:
+            raise SetupError("two cores are needed: one for the proxy, one for its clients and peers")
+        return cls(there[0] if proxy is None else proxy, there[1] if load is None else load)
+
+    def take_load(self) -> None:
+        """Pins this process, and what it starts, to the core of the load."""
+        try:
+            os.sched_setaffinity(0, {self.load})
+        except OSError as error:
+            raise SetupError(f"cannot run on core {self.load}: {error.strerror}") from error
 
 
 def raise_descriptor_limit(sessions: int) -> None:

@@ -2,22 +2,19 @@
 
 import argparse
 import json
-import os
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
 from . import machine
-from .bench import Bench, Measured, Scenario
-from .configuration import CERTIFICATES, PROTOCOLS, make_certificates, own_lines
+from .bench import Bench, Measured, Scenario, open_bench
+from .configuration import CERTIFICATES, PROTOCOLS, own_lines
 from .figures import Slice, Subject
 from .measure import MeasurementError
 from .progress import Progress
-from .proxies import Proxy, Stage, Variant, fastmail_variant, nginx_variant
+from .proxies import Proxy, Variant, fastmail_variant, nginx_variant
 from .results import Results
 from .scenarios import KEYS, most_sessions, scenarios
 
@@ -38,7 +35,8 @@ def parser() -> argparse.ArgumentParser:
                        help="arrangement of fastmail's loops")  # fmt: skip
     parse.add_argument("--keepalive", type=int, metavar="N", default=16,
                        help="fastmail's auth_http_keepalive (16)")  # fmt: skip
-    parse.add_argument("--protocols", default=",".join(PROTOCOLS), metavar="LIST", help="of imap,pop3,smtp (all)")
+    parse.add_argument("--protocols", default=",".join(PROTOCOLS), metavar="LIST",
+                       help=f"of {','.join(PROTOCOLS)} (all)")  # fmt: skip
     parse.add_argument("--certificates", default="ecdsa", metavar="LIST", help="of ecdsa,rsa (ecdsa)")
     parse.add_argument("--scenario", default=",".join(KEYS), metavar="LIST",
                        help=f"of {','.join(KEYS)} (all)")  # fmt: skip
@@ -46,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
                        help="who answers auth_http: nginx's http, or the load generator")  # fmt: skip
     parse.add_argument("--concurrency", type=int, default=32, help="logins under way at once (32)")
     parse.add_argument("--idle-sessions", type=int, default=2000, metavar="N",
-                       help="sessions held for the memory figure (2000), and a quarter of it over TLS")  # fmt: skip
+                       help="sessions held for the memory figure (2000); a quarter over TLS")  # fmt: skip
     parse.add_argument("--proxy-core", type=int, metavar="N", help="core of the proxy's worker (the first)")
     parse.add_argument("--load-core", type=int, metavar="N", help="core of everything else (the second)")
     parse.add_argument("--log-level", default="error", help="of the proxies' error_log (error)")
@@ -116,23 +114,11 @@ def _measure(options: argparse.Namespace, variants: list[Variant], nginx: machin
     results = Results(
         [variant.name for variant in variants if variant.baseline], [variant.name for variant in variants]
     )
-    with ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fastmail-perf-")))
-        directory.chmod(0o755)
-        make_certificates(directory)
-        user = options.user or ("nobody nogroup" if os.geteuid() == 0 else None)
-        stage = Stage(
-            directory, machine.Ports(), options.proxy_core, options.load_core, user, options.log_level
-        )
-        bench = Bench(stage, options.slice, options.concurrency, options.auth == "loadgen")
-        if not bench.own_auth:
-            stack.callback(stage.start_auth(nginx).stop)
-        proxies = [stack.enter_context(bench.started(variant)) for variant in variants]
-        for proxy in proxies:
-            bench.warm_up(proxy)
-        progress = Progress(
-            sum(s.seconds_each(bench) * s.subjects(len(proxies)) * rounds[s] for s in work)
-        )
+    with open_bench(
+        nginx, options.cores, options.slice, options.concurrency,
+        own_auth=options.auth == "loadgen", user=options.user, log_level=options.log_level,
+    ) as bench, bench.ready(variants) as proxies:  # fmt: skip
+        progress = Progress(sum(s.seconds_each(bench) * s.subjects(len(proxies)) * rounds[s] for s in work))
         for scenario in work:
             results.add(_interleave(bench, scenario, proxies, rounds[scenario], progress))
         progress.end()
@@ -148,9 +134,9 @@ def _head(options: argparse.Namespace, variants: list[Variant]) -> list[tuple[st
     fastmail = [variant for variant in variants if variant.name.startswith("fastmail")]
     if fastmail:
         head.append(("fastmail", machine.fastmail_versions()))
-        unknown = [line for line in own_lines() if line not in fastmail[0].accepted]
+        unknown = [f"`{line}`" for line in own_lines() if line not in fastmail[0].accepted]
         if unknown:
-            head.append(("not known to this fastmail, and so not used", ", ".join(f"`{line}`" for line in unknown)))
+            head.append(("not known to this fastmail, and so not used", ", ".join(unknown)))
     baselines = [variant.name for variant in variants if variant.baseline]
     head.append(("compared with", ", ".join(baselines) or "nothing"))
     head.append(("auth server", "nginx's http" if options.auth == "nginx" else "the load generator"))
@@ -173,11 +159,9 @@ def _run(options: argparse.Namespace) -> int:
     options.keys = _words(options.scenario, KEYS, "--scenario")
     machine.build_loadgen()
     nginx = machine.Nginx.at(machine.NGINX)
-    proxy_core, load_core = machine.default_cores()
-    options.proxy_core = proxy_core if options.proxy_core is None else options.proxy_core
-    options.load_core = load_core if options.load_core is None else options.load_core
+    options.cores = machine.Cores.chosen(options.proxy_core, options.load_core)
     machine.raise_descriptor_limit(most_sessions(options.keys, options.idle_sessions))
-    machine.take_core(options.load_core)
+    options.cores.take_load()
     variants = _variants(options, nginx)
     with machine.machine_alone():
         results = _measure(options, variants, nginx)

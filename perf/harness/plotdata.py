@@ -16,7 +16,7 @@ def bars(rows: Sequence[Row]) -> list[dict[str, Any]]:
     found = []
     for row in rows:
         target, judged = row.figure.target, row.judged
-        if target is None or judged is None or (row.figure.against is not Against.NGINX and _asked_nobody(row)):
+        if target is None or judged is None or not _asked(row):
             continue
         found.append({
             "title": row.figure.title, "proxy": row.subject.proxy, "against": row.figure.against.name,
@@ -26,8 +26,9 @@ def bars(rows: Sequence[Row]) -> list[dict[str, Any]]:
     return found
 
 
-def _asked_nobody(row: Row) -> bool:
-    return not row.subject.proxy.startswith("fastmail")
+def _asked(row: Row) -> bool:
+    """Of fastmail alone, where a proxy is held against itself."""
+    return row.figure.against is Against.NGINX or row.subject.proxy.startswith("fastmail")
 
 
 def crowd(measured: Sequence[Measured]) -> dict[str, list[list[float]]]:

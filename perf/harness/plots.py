@@ -1,4 +1,4 @@
-"""The results as pictures: ratios, cost against idle sessions, latencies. Drawn to be read 800 pixels wide."""
+"""The results as pictures: ratios, cost against idle sessions, latencies. To be read 800 pixels wide."""
 
 import io
 import math
@@ -13,6 +13,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from PIL import Image
 
 DPI = 125
@@ -57,7 +58,8 @@ def _colour(proxy: str) -> str:
 def _style(proxy: str, proxies: Sequence[str]) -> dict[str, Any]:
     """Those of one kind are told apart by their lines."""
     alike = [other for other in proxies if _colour(other) == _colour(proxy)]
-    return {"color": _colour(proxy), "linestyle": ("-", "--", ":", "-.")[alike.index(proxy) % 4], "label": proxy}
+    line = ("-", "--", ":", "-.")[alike.index(proxy) % 4]
+    return {"color": _colour(proxy), "linestyle": line, "label": proxy}
 
 
 def _ratios(bars: Sequence[dict[str, Any]], baseline: str) -> Figure:
@@ -75,9 +77,9 @@ def _ratios(bars: Sequence[dict[str, Any]], baseline: str) -> Figure:
         _bars(axis, group)
         axis.set_title(title)
     handles = [
-        pyplot.Line2D([], [], color=REACH, linewidth=2, label="reach"),
-        pyplot.Line2D([], [], color=GOAL, linewidth=2, label="goal"),
-        pyplot.Line2D([], [], color="black", linewidth=1, label="95 % interval"),
+        Line2D([], [], color=REACH, linewidth=2, label="reach"),
+        Line2D([], [], color=GOAL, linewidth=2, label="goal"),
+        Line2D([], [], color="black", linewidth=1, label="95 % interval"),
     ]
     figure.legend(handles=handles, loc="outside lower right", ncols=3, frameon=False)
     return figure
@@ -133,7 +135,8 @@ def _latencies(curves: dict[str, dict[str, list[list[float]]]]) -> Figure:
             within = [(-math.log10(1 - fraction), us / 1e3) for fraction, us in points if fraction <= 0.9991]
             axis.plot(*zip(*within, strict=True), **_style(proxy, list(proxies)))
         axis.set_title(title[0].upper() + title[1:], fontsize=9.5)
-        axis.set_xticks([-math.log10(1 - f) for f in (0, 0.5, 0.9, 0.99, 0.999)], ["0", "50", "90", "99", "99.9 %"])
+        ticks = {"0": 0, "50": 0.5, "90": 0.9, "99": 0.99, "99.9 %": 0.999}
+        axis.set_xticks([-math.log10(1 - fraction) for fraction in ticks.values()], list(ticks))
         axis.set_xlim(0, 3)
         if "exchanges" in title:  # most take no time, compared with the slowest
             axis.set_yscale("log")

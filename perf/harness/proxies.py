@@ -53,8 +53,9 @@ def fastmail_variant(engine: str, keepalive: int, wanted: Sequence[str]) -> Vari
 
 def _known(line: str) -> bool:
     """Does fastmail's own test of a configuration accept this directive of a server block?"""
-    text = f"events {{}} mail {{ auth_http 127.0.0.1:1/; server {{ listen 127.0.0.1:2; protocol pop3; {line} }} }}"
-    command = [VENV_PYTHON, "-m", "fastmail", "-t", "-e", "stderr", "-p", "/tmp/", "-c", "/dev/stdin"]
+    server = f"server {{ listen 127.0.0.1:2; protocol pop3; {line} }}"
+    text = f"events {{}} mail {{ auth_http 127.0.0.1:1/; {server} }}"
+    command = [str(VENV_PYTHON), "-m", "fastmail", "-t", "-e", "stderr", "-p", "/tmp/", "-c", "/dev/stdin"]
     return not subprocess.run(command, input=text.encode(), cwd=ROOT, capture_output=True).returncode
 
 
@@ -74,7 +75,8 @@ class Server:
         with open(directory / "output", "wb") as output:
             self._process = subprocess.Popen(
                 [*command, "-p", f"{directory}/", "-c", "server.conf"],
-                stdin=subprocess.DEVNULL, stdout=output, stderr=output, env={**os.environ, **(environment or {})},
+                stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                env={**os.environ, **(environment or {})},
                 preexec_fn=lambda: os.sched_setaffinity(0, cores),
             )  # fmt: skip
         try:
@@ -106,7 +108,7 @@ class Server:
         found: list[int] = []
         while len(found) != expected:  # nothing else is expected: no helpers
             if time.monotonic() > deadline:
-                raise MeasurementError(f"{self.name} has {len(found)} child processes, not {expected} workers")
+                raise MeasurementError(f"{self.name} has {len(found)} children, not {expected} workers")
             time.sleep(ASK_AGAIN)
             found = children(self._process.pid)
         return found

@@ -121,16 +121,20 @@ def nginx_table(found: Sequence[Row], baseline: str, several: bool) -> list[list
 
     ``several``: more than one proxy is, so each row names it.
     """
-    table = [["figure", *(["proxy"] if several else []), baseline, "measured", "ratio [95 %]", "reach", "goal"]]
+    table = [[*_head(baseline, several), "reach", "goal"]]
     asked = [row for row in found if row.figure.target]
     return table + [[*_compared(row, several), _reach(row), _goal(row)] for row in asked if _is_compared(row)]
 
 
 def shown_table(found: Sequence[Row], baseline: str, several: bool) -> list[list[str]]:
     """Figures of which nothing is asked, beside nginx's."""
-    table = [["figure", *(["proxy"] if several else []), baseline, "measured", "ratio [95 %]"]]
+    table = [_head(baseline, several)]
     shown = [row for row in found if not row.figure.target]
     return table + [_compared(row, several) for row in shown if _is_compared(row)]
+
+
+def _head(baseline: str, several: bool) -> list[str]:
+    return ["figure", *(["proxy"] if several else []), baseline, "measured", "ratio [95 %]"]
 
 
 def _is_compared(row: Row) -> bool:

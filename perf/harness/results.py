@@ -77,7 +77,7 @@ class Results:
         """``plots`` are file names and what they show."""
         parts = [
             "# Measurements",
-            "Written by `perf/run`; [docs/performance.md](../docs/performance.md) says what is measured and how.",
+            "Written by `perf/run`; [docs/performance.md](../docs/performance.md) says what is measured.",
             "\n".join(f"- {name}: {value}" for name, value in head),
             *(f"![{shown}]({name})" for name, shown in plots),
         ]

@@ -6,7 +6,10 @@ from .life import Life
 from .logins import LoginLatency, Logins, SystemCallsOfLogins, TLSLogins
 from .relay import Bulk, Exchange, Storm
 
-KEYS = ("logins", "tls-logins", "syscalls", "bulk", "exchange", "life", "latency", "crowd", "workers", "storm")
+KEYS = (
+    "logins", "tls-logins", "syscalls", "bulk", "exchange",
+    "life", "latency", "crowd", "workers", "storm",
+)  # fmt: skip
 
 
 def scenarios(
