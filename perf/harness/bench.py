@@ -110,6 +110,7 @@ class Scenario(ABC):
     rounds: int | None = None  # at most; None: as many as the run has
     apart = False  # True: one proxy after the other, for figures that are held against its own
     curve = ""  # what its latencies are, in the plot of them; empty: not plotted
+    addition = ""  # a directive of fastmail that sets this scenario apart from another of the same curve
     overhead = 0.15  # seconds of a slice beyond its load, for the estimate of what is left
 
     def __init__(self, *figures: Figure) -> None:

@@ -32,17 +32,20 @@ def all_doors(directory: Path, thinking_auth: int) -> list[Door]:
                 f"ssl_certificate_key {directory}/{kind}.key;",
             ))
         )  # fmt: skip
-    return [
-        *found,
-        Door("imap-thinking", "imap", (think,)),
-        Door("pop3-thinking", "pop3", (think,), ("proxy_pipelining on;",)),
-        Door("smtp-thinking", "smtp", (think, "proxy_smtp_auth on;")),
-    ]
+    extras = {
+        "imap": ((think,), ()),
+        "pop3": ((think,), ("proxy_pipelining on;",)),
+        "smtp": ((think, "proxy_smtp_auth on;"), ()),
+    }
+    for protocol, (lines, own) in extras.items():
+        found.append(Door(f"{protocol}-thinking", protocol, lines, own))
+        found.append(Door(f"{protocol}-preconnect", protocol, lines, (*own, "proxy_preconnect on;")))
+    return [*found, Door("envelope-thinking", "smtp", (think, "smtp_auth none;"))]
 
 
 def own_lines() -> list[str]:
     """Every addition of fastmail that some door would have."""
-    return [line for door in all_doors(Path(), 0) for line in door.own]
+    return list(dict.fromkeys(line for door in all_doors(Path(), 0) for line in door.own))
 
 
 def make_certificates(directory: Path) -> None:

@@ -17,7 +17,7 @@ from .proxies import Proxy
 FULL_HOUSE = 9000
 HOUSES = (1000, 3000, FULL_HOUSE)  # idle sessions
 MANY_WORKERS = 8
-ACCEPTS = 100
+ACCEPTS = 50
 APART = 0.002  # seconds between two of them: every worker sleeps again
 
 
@@ -36,7 +36,7 @@ class LoginsBesideIdle(Scenario):
         self.sessions = sessions
         self.condition = f"{sessions:,} idle"
         if sessions != FULL_HOUSE:
-            self.rounds = 8  # for the plot alone
+            self.rounds = 6  # for the plot alone
         super().__init__(
             Figure(
                 f"processor time per login beside {sessions:,} idle sessions, against none",

@@ -30,13 +30,17 @@ class Target:
 
 @dataclass(frozen=True)
 class Figure:
-    """One row of the report. ``scale`` turns the measured unit into the printed one."""
+    """One row of the report. ``scale`` turns the measured unit into the printed one.
+
+    ``elapsed`` is time by the clock on the wall, which others on the machine disturb.
+    """
 
     title: str
     unit: str = ""
     scale: float = 1.0
     against: Against = Against.NGINX
     target: Target | None = None
+    elapsed: bool = False
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
     )
     parse.add_argument("--quick", action="store_true", help="5 rounds instead of 20")
     parse.add_argument("--rounds", type=int, metavar="N", help="slices of each proxy in each scenario")
-    parse.add_argument("--slice", type=float, metavar="SECONDS", default=0.6, help="length of a slice (0.6)")
+    parse.add_argument("--slice", type=float, metavar="SECONDS", default=0.5, help="length of a slice (0.5)")
     parse.add_argument("--proxy", choices=("fastmail", "nginx", "both"), default="both")
     parse.add_argument("--nginx", type=Path, metavar="PATH", help="measure this nginx binary too")
     parse.add_argument("--engine", choices=("thread", "nested", "both"), default="thread",

@@ -59,8 +59,11 @@ def latencies(measured: Sequence[Measured]) -> dict[str, dict[str, list[list[flo
         if not scenario.curve:
             continue
         for subject, parts in slices.items():
+            if scenario.addition and not subject.proxy.startswith("fastmail"):
+                continue
             fractions = sorted(parts[0].quantiles)
-            found.setdefault(scenario.curve, {})[subject.proxy] = [
+            name = ", ".join(filter(None, (subject.proxy, scenario.addition)))
+            found.setdefault(scenario.curve, {})[name] = [
                 [fraction, median(part.quantiles[fraction] for part in parts)] for fraction in fractions
             ]
     return found

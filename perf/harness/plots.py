@@ -145,6 +145,11 @@ def _latencies(curves: dict[str, dict[str, list[list[float]]]]) -> Figure:
             axis.set_ylim(bottom=0)
         axis.set_ylabel("ms")
         axis.grid(axis="y", color="#e0e0e0", linewidth=0.6)
-    handles, labels = axes.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+    lines: dict[str, Any] = {}
+    for axis in axes.flat:
+        handles, labels = axis.get_legend_handles_labels()
+        lines |= dict(zip(labels, handles, strict=True))
+    figure.legend(
+        list(lines.values()), list(lines), loc="outside lower center", ncols=len(lines), frameon=False
+    )
     return figure

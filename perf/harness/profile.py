@@ -218,7 +218,7 @@ def _run(options: argparse.Namespace) -> None:
     profiles, reason = {}, ""
     with (
         machine.machine_alone(),
-        open_bench(nginx, cores, 0.6, 32) as bench,
+        open_bench(nginx, cores, seconds=1, concurrency=32) as bench,
         bench.ready(variants) as proxies,
     ):
         for proxy in proxies:

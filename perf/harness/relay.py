@@ -43,7 +43,7 @@ class Exchange(Scenario):
         target = Target(1.05, 0.90)
         super().__init__(
             Figure("processor time per small exchange", "µs", 1e6, target=target),
-            Figure("latency of small exchanges, p99", "µs", target=target),
+            Figure("latency of small exchanges, p99", "µs", target=target, elapsed=True),
         )
 
     def slice(self, bench: Bench, proxy: Proxy) -> Slice:
@@ -65,7 +65,7 @@ class Storm(Scenario):
 
     def __init__(self) -> None:
         title = "pause of a relayed session in a storm of TLS logins, p99.9"
-        super().__init__(Figure(title, "ms", 1e-3, target=Target(1.0, 0.3)))
+        super().__init__(Figure(title, "ms", 1e-3, target=Target(1.0, 0.3), elapsed=True))
 
     def slice(self, bench: Bench, proxy: Proxy) -> Slice:
         storm_seconds = bench.seconds + 2 * STORM_LEAD

@@ -103,5 +103,5 @@ class Results:
             for baseline in self._baselines
             for row in self.rows(baseline)
             if row.ratio and row.figure.against is Against.NGINX
-            and (row.ratio.low > high or row.ratio.high < low)
+            and not row.figure.elapsed and (row.ratio.low > high or row.ratio.high < low)
         ]  # fmt: skip

@@ -23,7 +23,10 @@ def scenarios(
     everything += [SystemCallsOfLogins(protocol) for protocol in protocols]
     everything += [Bulk(), Bulk(upload=True), Bulk(tls="1.3"), Exchange()]
     everything.append(Life(idle_sessions, max(1, idle_sessions // 4)))
-    everything += [LoginLatency(protocol) for protocol in protocols]
+    for preconnect in (False, True):
+        everything += [LoginLatency(protocol, preconnect) for protocol in protocols]
+    if "smtp" in protocols:
+        everything.append(LoginLatency("envelope"))
     everything += [LoginsBesideIdle(sessions) for sessions in HOUSES]
     everything += [TwoWorkers(), WakeUps(), Storm()]
     return [scenario for scenario in everything if scenario.key in chosen]

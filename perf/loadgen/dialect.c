@@ -34,6 +34,24 @@ const struct dialect dialects[PROTOCOLS] = {
     },
 };
 
+static const struct step envelope[LOGIN_STEPS] = {
+    {NULL, "220 "},
+    {"EHLO client.example.com\r\n", "250 "},
+    {"MAIL FROM:<sender@example.com>\r\n", "250 "},
+    {"RCPT TO:<" LOADGEN_USER ">\r\n", "250 "},
+};
+static bool envelope_used;
+
+void dialect_use_envelope(void)
+{
+    envelope_used = true;
+}
+
+const struct step *dialect_login(enum protocol protocol)
+{
+    return protocol == SMTP && envelope_used ? envelope : dialects[protocol].login;
+}
+
 enum protocol dialect_named(const char *name)
 {
     enum protocol protocol = IMAP;

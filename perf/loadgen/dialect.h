@@ -14,7 +14,7 @@
 #define LOADGEN_PASSWORD "secret"
 
 enum protocol { IMAP, POP3, SMTP, PROTOCOLS };
-enum { LOGIN_STEPS = 3 };
+enum { LOGIN_STEPS = 4 };
 
 struct step {
     const char *say;    /* NULL: the server speaks first */
@@ -33,6 +33,11 @@ struct dialect {
 extern const struct dialect dialects[PROTOCOLS];
 
 enum verdict { REPLY_PARTIAL, REPLY_GOOD, REPLY_BAD };
+
+/* What a client says until it is relayed: the login, or after dialect_use_envelope() in SMTP the envelope of a
+ * message instead, as clients do that need no login. */
+const struct step *dialect_login(enum protocol protocol);
+void dialect_use_envelope(void);
 
 /* Judges what has arrived so far. */
 enum verdict dialect_judge(enum protocol protocol, const char *reply, size_t length, const char *expect);

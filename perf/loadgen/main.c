@@ -117,6 +117,8 @@ int main(int count, char **arguments)
     raise_descriptor_limit();
     if (options.tls)
         tls_open(options.tls, options.resume);
+    if (options.envelope)
+        dialect_use_envelope();
     loop_open();
     answers_think(options.think);
     for (enum protocol protocol = IMAP; protocol < PROTOCOLS; protocol++)

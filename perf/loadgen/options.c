@@ -7,7 +7,7 @@
 
 #include "loop.h"
 
-enum { PROTOCOL = 256, PROXY, BACKEND, AUTH, CONCURRENCY, SESSIONS, COUNT, BYTES, TOTAL, SECONDS, GRACE, RATE, THINK,
+enum { PROTOCOL = 256, PROXY, BACKEND, AUTH, CONCURRENCY, SESSIONS, COUNT, BYTES, TOTAL, SECONDS, GRACE, RATE, THINK, ENVELOPE,
        UPLOAD, SYNC, TLS, RESUME, HELP };
 
 static const struct option names[] = {
@@ -18,6 +18,7 @@ static const struct option names[] = {
     {"bytes", required_argument, NULL, BYTES},       {"total", required_argument, NULL, TOTAL},
     {"seconds", required_argument, NULL, SECONDS},   {"grace", required_argument, NULL, GRACE},
     {"rate", required_argument, NULL, RATE},         {"think", required_argument, NULL, THINK},
+    {"envelope", no_argument, NULL, ENVELOPE},
     {"upload", no_argument, NULL, UPLOAD},           {"sync", no_argument, NULL, SYNC},
     {"tls", required_argument, NULL, TLS},           {"resume", no_argument, NULL, RESUME},
     {"help", no_argument, NULL, HELP},               {0}};
@@ -45,6 +46,7 @@ static const char usage[] =
     "                              from when they were due (0: each session as fast as it is answered)\n"
     "  --think MS                  backends and auth server answer MS milliseconds after what they answer came;\n"
     "                              what came together is answered together\n"
+    "  --envelope                  SMTP clients do not log in: MAIL and RCPT are what the backend has to accept\n"
     "  --tls 1.2|1.3               clients speak TLS from the first byte\n"
     "  --resume                    clients resume the TLS session of a login before the measured part\n"
     "  --sync                      print \"ready\" and wait for a line on stdin before the measured part,\n"
@@ -105,6 +107,7 @@ static void take(struct options *options, int name, char *value)
     case GRACE: options->grace = number_of(value); break;
     case RATE: options->rate = number_of(value); break;
     case THINK: options->think = number_of(value); break;
+    case ENVELOPE: options->envelope = true; break;
     case UPLOAD: options->upload = true; break;
     case SYNC: options->sync = true; break;
     case TLS: options->tls = value; break;

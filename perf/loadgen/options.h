@@ -23,6 +23,7 @@ struct options {
     double grace;                 /* for what is then under way, and for setting up */
     double rate;                  /* exchanges begun in a second; 0: each session as fast as it can */
     double think;                 /* milliseconds from a batch's arrival to the servers' answer */
+    bool envelope;
     bool upload;
     bool sync;
     const char *tls;              /* version; NULL: in clear */

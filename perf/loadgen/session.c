@@ -137,13 +137,13 @@ static void take(struct session *session)
 
 static void reply_complete(struct session *session)
 {
-    const struct dialect *dialect = &dialects[session->protocol];
+    const struct step *login = dialect_login(session->protocol);
 
     switch (session->stage) {
     case LOGIN:
         session->step++;
-        if (session->step < LOGIN_STEPS && dialect->login[session->step].expect) {
-            ask(session, LOGIN, &dialect->login[session->step]);
+        if (session->step < LOGIN_STEPS && login[session->step].expect) {
+            ask(session, LOGIN, &login[session->step]);
             return;
         }
         session->stage = IDLE;
@@ -238,6 +238,6 @@ void session_start(struct session *session, enum protocol protocol, unsigned por
     session->shaking = tls_wanted();
     if (session->shaking)
         tls_begin(session);
-    ask(session, LOGIN, &dialects[protocol].login[0]);
+    ask(session, LOGIN, &dialect_login(protocol)[0]);
     loop_watch(&session->peer, session->shaking ? EPOLLIN | EPOLLOUT : EPOLLIN);
 }
