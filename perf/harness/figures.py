@@ -49,7 +49,7 @@ class Slice:
 
     values: dict[str, float] = field(default_factory=dict)
     used: Processor | None = None
-    others: float = 0.0  # seconds that the worker's core worked for anything else
+    others: float | None = None  # seconds that the core of the worker alone worked for anything else
     seconds: float = 0.0
     done: float = 0.0  # logins, exchanges or bytes
     quantiles: Mapping[float, float] = field(default_factory=dict)  # fraction -> latency, µs

@@ -18,6 +18,8 @@ from .proxies import Proxy, Variant, fastmail_variant, nginx_variant
 from .results import Results
 from .scenarios import KEYS, most_sessions, scenarios
 
+ROUNDS = 20
+PAGE = machine.ROOT / "perf" / "results.md"
 DATA = machine.ROOT / "build" / "perf" / "results.json"
 
 
@@ -26,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
         prog="perf/run",
         description="Measures fastmail and nginx side by side, one pinned worker each, slice by slice.",
     )
-    parse.add_argument("--quick", action="store_true", help="5 rounds instead of 20")
+    parse.add_argument("--quick", action="store_true", help=f"5 rounds instead of {ROUNDS}")
     parse.add_argument("--rounds", type=int, metavar="N", help="slices of each proxy in each scenario")
     parse.add_argument("--slice", type=float, metavar="SECONDS", default=0.5, help="length of a slice (0.5)")
     parse.add_argument("--proxy", choices=("fastmail", "nginx", "both"), default="both")
@@ -50,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
     parse.add_argument("--log-level", default="error", help="of the proxies' error_log (error)")
     parse.add_argument("--user", help="user and group of the workers (nobody nogroup, when run by root)")
     parse.add_argument("--write", type=Path, metavar="FILE",
-                       help="write the results as Markdown as well, and plots beside it")  # fmt: skip
+                       help="write Markdown, and plots beside it (a whole run: perf/results.md)")  # fmt: skip
     parse.add_argument("--self-check", action="store_true",
                        help="measure nginx against itself: the ratios have to be 1")  # fmt: skip
     return parse
@@ -146,6 +148,17 @@ def _head(options: argparse.Namespace, variants: list[Variant]) -> list[tuple[st
     return head
 
 
+def _is_whole(options: argparse.Namespace) -> bool:
+    """Has the run everything that the page of results is to show?"""
+    return (
+        options.proxy == "both"
+        and not options.self_check
+        and options.rounds >= ROUNDS
+        and set(options.keys) == set(KEYS)
+        and set(options.protocols.split(",")) == set(PROTOCOLS)
+    )
+
+
 def _write(options: argparse.Namespace, results: Results, head: list[tuple[str, str]]) -> None:
     """Markdown with its plots, which are left out when there is nothing for them to show."""
     from .plots import draw
@@ -166,6 +179,8 @@ def _run(options: argparse.Namespace) -> int:
     with machine.machine_alone():
         results = _measure(options, variants, nginx)
     print(results.text())
+    if options.write is None and _is_whole(options):
+        options.write = PAGE
     if options.write:
         _write(options, results, _head(options, variants))
     return _judge(results) if options.self_check else 0
@@ -184,7 +199,7 @@ def main() -> int:
     """Exit status 0: everything was measured; 1: something failed, or the self-check; 2: wrong set-up."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # proxies are stopped on this way out as well
     options = parser().parse_args()
-    options.rounds = options.rounds or (5 if options.quick else 20)
+    options.rounds = options.rounds or (5 if options.quick else ROUNDS)
     try:
         return _run(options)
     except MeasurementError as error:

@@ -61,12 +61,11 @@ class Results:
             for measured in self._measured
             for parts in measured.slices.values()
             for part in parts
-            if part.seconds
+            if part.others is not None
         ]
-        seconds = sum(part.seconds for part in parts)
-        if not seconds:
+        if not parts:
             return self._complaints
-        share = f"{sum(part.others for part in parts) / seconds:.0%}"
+        share = f"{sum(part.others or 0 for part in parts) / sum(part.seconds for part in parts):.0%}"
         return [f"Others took {share} of the core's time while its proxy was under load.", *self._complaints]
 
     def text(self) -> str:
