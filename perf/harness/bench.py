@@ -2,7 +2,6 @@
 
 import os
 import tempfile
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -163,8 +162,3 @@ def under_load(bench: Bench, proxy: Proxy, load: Loadgen, counted: str) -> tuple
         used=used, others=max(0.0, others), seconds=result["seconds"], done=result[counted],
         quantiles=dict(result.get("latency_quantiles_us", [])),
     )  # fmt: skip
-
-
-def settle(seconds: float) -> None:
-    """Lets what a proxy does by its own timers happen."""
-    time.sleep(seconds)

@@ -1,8 +1,9 @@
 """What a proxy costs before the first session, and what idle ones add: on one started for each slice."""
 
+import time
 from typing import Any
 
-from .bench import Bench, Scenario, settle
+from .bench import Bench, Scenario
 from .figures import Figure, Slice, Target
 from .measure import memory
 from .proxies import Proxy
@@ -37,12 +38,12 @@ class Life(Scenario):
             tls: dict[str, Any] = {"sessions": self.tls_sessions, "seconds": 30, "tls": TLS_VERSION}
             with bench.load(fresh, "idle", "imap", **idle) as held:
                 held.run()
-                settle(SETTLES)
+                time.sleep(SETTLES)
                 plain = memory(fresh.worker)
                 # The load that holds the first sessions serves as these ones' backend too.
                 with bench.load(fresh, "idle", "ecdsa", protocol="imap", serves=[], **tls) as held_tls:
                     held_tls.run()
-                    settle(SETTLES)
+                    time.sleep(SETTLES)
                     both = memory(fresh.worker)
             fresh.server.check()
             reload = fresh.server.reload(fresh.ports["smtp"])
