@@ -51,12 +51,9 @@ class Bench:
 
     def warm_up(self, proxy: Proxy) -> None:
         """A few logins of each protocol; raises MeasurementError when it does not work."""
-        try:
-            for protocol in self.stage.backends:
-                with self.load(proxy, "logins", protocol, count=WARM_UP, seconds=10) as load:
-                    load.run()
-        except MeasurementError as error:
-            raise MeasurementError(f"{proxy.name}: {error}\n{proxy.server.words()}") from None
+        for protocol in self.stage.backends:
+            with self.load(proxy, "logins", protocol, count=WARM_UP, seconds=10) as load:
+                load.run()
 
     @property
     def tls_concurrency(self) -> int:
@@ -74,13 +71,13 @@ class Bench:
 
     @contextmanager
     def started(self, variant: Variant, workers: int = 1, cores: Sequence[int] = ()) -> Iterator[Proxy]:
-        """A proxy of its own, as Stage.start() makes it; stopped in the end."""
+        """A proxy of its own, as Stage.start() makes it; stopped in the end. Errors bring its last words."""
         proxy = self.stage.start(variant, workers, cores)
         try:
             yield proxy
             proxy.server.check()
         except MeasurementError as error:
-            raise MeasurementError(f"{variant.name}: {error}\n{proxy.server.words()}") from None
+            raise MeasurementError(f"{error}\n{variant.name} wrote: {proxy.server.words()}") from None
         finally:
             proxy.server.stop()
 

@@ -133,7 +133,7 @@ class Server:
         for path in (self.directory / "logs" / "error.log", self.directory / "output"):
             if path.exists():
                 texts += path.read_text(errors="replace").splitlines()[-10:]
-        return "\n".join(texts) or "(it wrote nothing)"
+        return "\n".join(texts) or "nothing"
 
     def errors(self) -> list[str]:
         """The lines of its error log."""

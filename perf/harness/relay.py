@@ -10,6 +10,7 @@ from .proxies import Proxy
 
 STORM_LEAD = 0.1  # seconds that the storm has to rise before sessions are watched in it
 WATCHED = 64  # sessions in the storm, enough for one to be free at any time
+STORM_SLICES = 2  # as long as other slices: a pause is rare
 WATCH_RATE = 2000  # exchanges a second, so little that the storm remains one
 
 
@@ -68,15 +69,18 @@ class Storm(Scenario):
         super().__init__(Figure(title, "ms", 1e-3, target=Target(1.0, 0.3), elapsed=True))
 
     def slice(self, bench: Bench, proxy: Proxy) -> Slice:
-        storm_seconds = bench.seconds + 2 * STORM_LEAD
+        seconds = STORM_SLICES * bench.seconds
         with (
             bench.load(proxy, "exchange", "pop3", serves=["pop3"], urgent=True, sessions=WATCHED,
-                       rate=WATCH_RATE) as watched,
+                       rate=WATCH_RATE, seconds=seconds) as watched,
             bench.load(proxy, "logins", "ecdsa", protocol="imap", serves=["imap"], tls="1.3",
-                       concurrency=bench.tls_concurrency, seconds=storm_seconds) as storm,
+                       concurrency=bench.tls_concurrency, seconds=seconds + 2 * STORM_LEAD) as storm,
         ):  # fmt: skip
             storm.begin()
             time.sleep(STORM_LEAD)
             result, part = under_load(bench, proxy, watched, "exchanges")
             storm.result()
         return replace(part, values=self._values(result["latency_us"]["p999"]))
+
+    def seconds_each(self, bench: Bench) -> float:
+        return STORM_SLICES * bench.seconds + self.overhead
