@@ -6,7 +6,6 @@ from typing import Any
 
 from .bench import Measured
 from .crowd import LoginsBesideIdle
-from .figures import Against
 from .ratios import estimate
 from .report import Row
 
@@ -15,8 +14,8 @@ def bars(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Every figure that has a target: what was found and what was asked."""
     found = []
     for row in rows:
-        target, judged = row.figure.target, row.judged
-        if target is None or judged is None or not _asked(row):
+        target, judged = row.target, row.judged
+        if target is None or judged is None:
             continue
         found.append({
             "title": row.figure.title, "proxy": row.subject.proxy, "against": row.figure.against.name,
@@ -24,11 +23,6 @@ def bars(rows: Sequence[Row]) -> list[dict[str, Any]]:
             "reach": target.reach, "goal": target.goal,
         })  # fmt: skip
     return found
-
-
-def _asked(row: Row) -> bool:
-    """Of fastmail alone, where a proxy is held against itself."""
-    return row.figure.against is Against.NGINX or row.subject.proxy.startswith("fastmail")
 
 
 def crowd(measured: Sequence[Measured]) -> dict[str, list[list[float]]]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import quantiles
 
-from .figures import Against, Figure, Slice, Subject
+from .figures import Against, Figure, Slice, Subject, Target
 from .ratios import Estimate, estimate, ratio
 
 Slices = Mapping[Subject, Sequence[Slice]]
@@ -27,6 +27,12 @@ class Row:
     def judged(self) -> Estimate | None:
         """What a target bounds: the ratio, or the figure itself."""
         return self.value if self.figure.against is Against.NOTHING else self.ratio
+
+    @property
+    def target(self) -> Target | None:
+        """What is asked: of fastmail, if there is something to hold it against; of nginx nothing."""
+        asked = self.subject.proxy.startswith("fastmail") and self.judged is not None
+        return self.figure.target if asked else None
 
     def meets(self, bound: float) -> bool | None:
         """The upper end of the interval has to; None where nothing is compared."""
@@ -101,8 +107,8 @@ def _verdict(row: Row, bound: float) -> str:
 
 
 def _reach(row: Row) -> str:
-    target = row.figure.target
-    if target is None or row.judged is None:
+    target = row.target
+    if target is None:
         return ""
     text = _verdict(row, target.reach)
     if target.limit is not None:
@@ -112,8 +118,7 @@ def _reach(row: Row) -> str:
 
 
 def _goal(row: Row) -> str:
-    target = row.figure.target
-    return "" if target is None or row.judged is None else _verdict(row, target.goal)
+    return _verdict(row, row.target.goal) if row.target else ""
 
 
 def nginx_table(found: Sequence[Row], baseline: str, several: bool) -> list[list[str]]:
@@ -122,14 +127,14 @@ def nginx_table(found: Sequence[Row], baseline: str, several: bool) -> list[list
     ``several``: more than one proxy is, so each row names it.
     """
     table = [[*_head(baseline, several), "reach", "goal"]]
-    asked = [row for row in found if row.figure.target]
+    asked = [row for row in found if row.target]
     return table + [[*_compared(row, several), _reach(row), _goal(row)] for row in asked if _is_compared(row)]
 
 
 def shown_table(found: Sequence[Row], baseline: str, several: bool) -> list[list[str]]:
     """Figures of which nothing is asked, beside nginx's."""
     table = [_head(baseline, several)]
-    shown = [row for row in found if not row.figure.target]
+    shown = [row for row in found if not row.target]
     return table + [_compared(row, several) for row in shown if _is_compared(row)]
 
 
@@ -155,12 +160,11 @@ def own_table(found: Sequence[Row]) -> list[list[str]]:
     for row in found:
         if row.figure.against is Against.NGINX or row.judged is None:
             continue
-        asked = row.subject.proxy.startswith("fastmail")
         table.append([
             row.figure.title, row.subject.proxy,
             _amount(row.figure, row.base.median) if row.base else "",
             _amount(row.figure, row.value.median), _ratio(row.judged),
-            _reach(row) if asked else "", _goal(row) if asked else "",
+            _reach(row), _goal(row),
         ])  # fmt: skip
     return table
 
