@@ -120,7 +120,9 @@ class Server:
         began = time.monotonic()
         self._process.send_signal(signal.SIGHUP)
         self._await(smtp_port, new.encode())
-        return time.monotonic() - began
+        took = time.monotonic() - began
+        self.workers = [pid for pid in children(self._process.pid) if pid not in self.workers]
+        return took
 
     def check(self) -> None:
         """Raises MeasurementError when the workers are not those that were started."""
