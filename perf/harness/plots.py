@@ -65,7 +65,7 @@ def _style(proxy: str, proxies: Sequence[str]) -> dict[str, Any]:
 def _ratios(bars: Sequence[dict[str, Any]], baseline: str) -> Figure:
     groups = [
         (f"Times {baseline}: less is better", [bar for bar in bars if bar["against"] == "NGINX"]),
-        ("Times its own without, or the number itself", [bar for bar in bars if bar["against"] != "NGINX"]),
+        ("Times its own, or the number itself", [bar for bar in bars if bar["against"] != "NGINX"]),
     ]
     groups = [(title, group) for title, group in groups if group]
     heights = [len(group) + 1.2 for _, group in groups]
