@@ -56,6 +56,15 @@ cdef int keep_backend_session(SSL *ssl, SSL_SESSION *session) noexcept nogil:
     return 1
 
 
+cdef void forget_backend_session(const Session *s) noexcept nogil:
+    """It carries what was said of the certificate then, however good the next one is."""
+    cdef BackendSession *place
+    if s.server.backend_sessions != NULL:
+        place = backend_session(s)
+        SSL_SESSION_free(place.session)
+        place.session = NULL
+
+
 cdef BackendSession *backend_sessions_new(SSL_CTX *ctx) noexcept nogil:
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL_STORE)
     SSL_CTX_sess_set_new_cb(ctx, keep_backend_session)
@@ -124,6 +133,7 @@ cdef bint session_secure_backend(Core *core, Session *s) noexcept nogil:
     core.backend_handshakes += 1
     core.backend_resumed += <uint64_t> SSL_session_reused(s.backend.ssl)
     if s.server.proxy_ssl_verify and not session_verify_backend(s):
+        forget_backend_session(s)
         session_internal_error(core, s)
         return False
     l.tls_due = False

@@ -5,11 +5,13 @@ import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 from support.certificate import Certificate
 from support.engine import Peer, Rig, until
+from support.pki import PKI
 
 from fastmail._speedups import TLSContext
 
@@ -188,6 +190,29 @@ def test_resumption(certificate: Certificate, version: ssl.TLSVersion, reuse: bo
             backend.rest()
         stats = made.engine.stats()
         assert (stats["backend_handshakes"], stats["backend_resumed"]) == (4, 3 if reuse else 0)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_session_of_a_bad_certificate_is_not_resumed(tmp_path: Path, version: ssl.TLSVersion) -> None:
+    """It would carry the verdict on, when the backend has a good certificate already."""
+    pki = PKI(tmp_path / "pki")
+    old = pki.ca.issue("mail.test", names=["127.0.0.1"], days=(-9, -2), file="old")
+    context = TLSContext()
+    context.verify_server(1)
+    context.trusted_certificate(os.fsencode(pki.ca.path))
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.minimum_version = server.maximum_version = version
+    with Rig(proxy_tls=context, proxy_ssl_verify=True) as made:
+        server.load_cert_chain(old.certificate, old.key)
+        client, backend = login(made, "imap")
+        backend.socket = server.wrap_socket(backend.socket, server_side=True)
+        assert client.rest() == INTERNAL["imap"]
+        until(lambda: any("certificate has expired" in line for line in made.log()))
+        server.load_cert_chain(pki.server.certificate, pki.server.key)
+        _, backend = login(made, "imap")
+        backend.socket = server.wrap_socket(backend.socket, server_side=True)
+        backend.send(GREETING["imap"])
+        assert backend.line() == FIRST["imap"]
 
 
 def flight(certificate: Certificate) -> bytes:
