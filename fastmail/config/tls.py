@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 RELOAD = 10_000
 """Milliseconds between two looks at certificate files: ``ssl_certificate_reload on``."""
 
-_LONGEST_PASSWORD = 512  # bytes of a line, with its end
+_LONGEST_PASSWORD = 4096  # bytes of a line, with its end
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+import configurations_tls
+
 ROOT = Path(__file__).parents[2]
 NGINX = "/usr/sbin/nginx"
 MODULE = "/usr/lib/nginx/modules/ngx_mail_module.so"
@@ -24,6 +26,11 @@ AROUND = {
     "listen 127.0.0.1:14310; protocol imap;\n{}\n}}\n}}\n",
     "listen": FIRST_LINE + "events {{}}\nmail {{\nauth_http 127.0.0.1:9/;\nserver {{\n"
     "protocol imap;\n{}\n}}\n}}\n",
+    "tls": FIRST_LINE + "events {{}}\nmail {{\nauth_http 127.0.0.1:9/;\nserver {{\n"
+    "listen 127.0.0.1:14310 ssl; protocol imap;\n{}\n}}\n}}\n",
+    "secure": FIRST_LINE + "events {{}}\nmail {{\nauth_http 127.0.0.1:9/;\nserver {{\n"
+    f"listen 127.0.0.1:14310 ssl; protocol imap; {configurations_tls.GOOD}\n"
+    "{}\n}}\n}}\n",
     "servers": FIRST_LINE + "events {{}}\nmail {{\nauth_http 127.0.0.1:9/;\n{}\n}}\n",
 }
 """What stands around a case's text, by the level that the text is on."""
@@ -70,6 +77,7 @@ def lay_out(directory: Path) -> None:
         path = directory / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
+    configurations_tls.lay_out(directory / "tls")
 
 
 def write(directory: Path, level: str, text: str) -> None:
@@ -79,10 +87,11 @@ def write(directory: Path, level: str, text: str) -> None:
 
 
 def nginx(directory: Path, arguments: list[str]) -> Verdict:
-    """What Debian's nginx says."""
+    """What Debian's nginx says. It has no terminal on which OpenSSL could ask for the password of a key."""
     done = subprocess.run(
-        [NGINX, *arguments], cwd=directory, stdin=subprocess.DEVNULL, capture_output=True, timeout=60
-    )
+        [NGINX, *arguments], cwd=directory, stdin=subprocess.DEVNULL, capture_output=True, timeout=60,
+        start_new_session=True,
+    )  # fmt: skip
     return _verdict(directory, done.returncode, done.stderr + done.stdout)
 
 
@@ -93,7 +102,7 @@ class Fastmail:
         self._process = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("forks.py"))],
             cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
 
     def run(self, directory: Path, arguments: list[str]) -> Verdict:

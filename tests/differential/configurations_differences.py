@@ -44,6 +44,35 @@ def everywhere(seen: Verdict) -> Verdict:
     )
 
 
+NO_FILE = (
+    "(SSL: error:80000002:system library::No such file or directory:calling fopen(DIR/nowhere, r) "
+    "error:10000080:BIO routines::no such file)"
+)
+NO_PEM = "(SSL: error:0480006C:PEM routines::no start line:Expecting: {})"
+NO_END = "(SSL: error:04800066:PEM routines::bad end line)"
+
+
+def bad_certificate(name: str, reason: str) -> Verdict:
+    call = "BIO_new_file()" if reason == NO_FILE else "PEM_read_bio_X509_AUX()"
+    reason = reason.format("TRUSTED CERTIFICATE")
+    return refused(f'cannot load certificate "DIR/{name}": {call} failed {reason}')
+
+
+def bad_crl(name: str, reason: str) -> Verdict:
+    call = "BIO_new_file()" if reason == NO_FILE else "PEM_read_bio_X509_CRL()"
+    return refused(f'cannot load CRL "DIR/{name}": {call} failed {reason.format("X509 CRL")}')
+
+
+def bad_key(name: str, reason: str) -> Verdict:
+    return refused(f'cannot load certificate key "{name}": {reason}')
+
+
+VERIFY = "secure: ssl_verify_client"
+TRUST = f"{VERIFY} on; ssl_client_certificate tls/ca.pem; ssl_trusted_certificate"
+CRL = f"{VERIFY} on; ssl_client_certificate tls/ca.pem; ssl_crl"
+KEY = "tls: ssl_certificate tls/server.crt; ssl_certificate_key"
+NO_CA = refused("no ssl_client_certificate or ssl_trusted_certificate for ssl_verify_client")
+
 MODULE_MISSING = "Debian's nginx is without this module"
 DIFFERENCES = [
     Difference(
@@ -79,6 +108,73 @@ DIFFERENCES = [
         },
     ),
     Difference(MODULE_MISSING, {"main: google_perftools_profiles x;": accepted()}),
+    Difference(
+        "older nginx: ssl_trusted_certificate does not do for ssl_verify_client",
+        {
+            f"{VERIFY} on;": NO_CA,
+            f"{VERIFY} optional;": NO_CA,
+            f"{VERIFY} on; ssl_client_certificate '';": NO_CA,
+            f"{VERIFY} on; ssl_trusted_certificate nowhere;": bad_certificate("nowhere", NO_FILE),
+            f"{VERIFY} on; ssl_trusted_certificate tls/ca.pem;": accepted(),
+        },
+    ),
+    Difference(
+        "older nginx: CAs and CRLs are loaded by another function, which says less and takes certificates for CRLs",
+        {
+            **{
+                f"{VERIFY} on; ssl_client_certificate {name};": bad_certificate(name, reason)
+                for name, reason in {
+                    "nowhere": NO_FILE,
+                    "tls": NO_PEM,
+                    "tls/empty": NO_PEM,
+                    "tls/words": NO_PEM,
+                    "tls/server.key": NO_PEM,
+                    "tls/cut.crt": NO_END,
+                }.items()
+            },
+            **{
+                f"{TRUST} {name};": bad_certificate(name, reason)
+                for name, reason in {"nowhere": NO_FILE, "tls/words": NO_PEM}.items()
+            },
+            f"{VERIFY} optional_no_ca; ssl_client_certificate nowhere;": bad_certificate("nowhere", NO_FILE),
+            **{
+                f"{CRL} {name};": bad_crl(name, reason)
+                for name, reason in {
+                    "nowhere": NO_FILE,
+                    "tls": NO_PEM,
+                    "tls/empty": NO_PEM,
+                    "tls/words": NO_PEM,
+                    "tls/cut.crl": NO_END,
+                    "tls/ca.pem": NO_PEM,
+                }.items()
+            },
+            f"{VERIFY} optional_no_ca; ssl_crl nowhere;": bad_crl("nowhere", NO_FILE),
+        },
+    ),
+    Difference(
+        "the name of a key is shown whole",
+        {
+            f"{KEY} engine::bar;": bad_key(
+                "engine::bar",
+                "ENGINE_by_id() failed (SSL: error:13000074:engine routines::no such engine:id=)",
+            ),
+        },
+    ),
+    Difference(
+        "an engine is made ready when a key is loaded; with nginx, OpenSSL's own configuration has to",
+        {
+            f"{KEY} engine:dynamic:bar;": bad_key("engine:dynamic:bar", "ENGINE_init() failed"),
+            f"{KEY} engine:dynamic:;": bad_key("engine:dynamic:", "ENGINE_init() failed"),
+        },
+    ),
+    Difference(
+        "a directory is named as what is wrong, not its size",
+        {
+            "secure: ssl_session_ticket_key tls/.;": refused(
+                'open() "DIR/tls/." failed (21: Is a directory) in DIR/n.conf:9'
+            ),
+        },
+    ),
     Difference(
         "nginx writes a counter of its own at level debug",
         {"main: error_log stderr debug;": accepted()},

@@ -17,6 +17,7 @@ def run(directory: str, errors: str, output: str, argv: list[str]) -> int:
     code = 70
     try:
         os.chdir(directory)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         for number, name in ((1, output), (2, errors)):
             os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), number)
         code = main(argv)

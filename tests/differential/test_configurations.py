@@ -8,13 +8,14 @@ from pathlib import Path
 import configurations_language
 import configurations_mail
 import configurations_main
+import configurations_tls
 import pytest
 from configuration import Fastmail, Verdict, lay_out, nginx, write
 from configurations import Text
 from configurations_commands import COMMANDS
 from configurations_differences import DIFFERENCES, everywhere, intended, names
 
-TABLES = configurations_language, configurations_main, configurations_mail
+TABLES = configurations_language, configurations_main, configurations_mail, configurations_tls
 SECTIONS = {name: table for tables in TABLES for name, table in tables.SECTIONS.items()}
 TEXTS = [text for section, table in SECTIONS.items() for text in table.texts(section)]
 
