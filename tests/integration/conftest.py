@@ -4,7 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 from support.authserver import AuthServer, Request, answer
+from support.door import Door
 from support.listener import Moves
+from support.pki import PKI
 from support.ports import reserve
 from support.processes import Echo, Site
 
@@ -38,3 +40,14 @@ def auth(backend: Echo) -> Iterator[AuthServer]:
 
     with AuthServer(judge) as auth:
         yield auth
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> PKI:
+    return PKI(tmp_path_factory.mktemp("pki"))
+
+
+@pytest.fixture
+def door(site: Site, auth: AuthServer, port: int, pki: PKI) -> Door:
+    """Where a fastmail with TLS is opened."""
+    return Door(site, auth, port, pki)

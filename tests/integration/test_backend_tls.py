@@ -22,11 +22,6 @@ MESSAGE = f"From: {USER}@{DOMAIN}\r\nTo: {USER}@{DOMAIN}\r\nSubject: hello\r\n\r
 
 
 @pytest.fixture(scope="module")
-def pki(tmp_path_factory: pytest.TempPathFactory) -> PKI:
-    return PKI(tmp_path_factory.mktemp("pki"))
-
-
-@pytest.fixture(scope="module")
 def dovecot(pki: PKI) -> Iterator[Dovecot]:
     with Dovecot([USER], tls=pki.server, client_ca=pki.ca.path) as dovecot:
         yield dovecot

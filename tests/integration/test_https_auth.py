@@ -80,11 +80,6 @@ def test_certificate_for_another_name(site: Site, https_port: int, tmp_path: Pat
 # --- auth_http_ssl_* -------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def pki(tmp_path_factory: pytest.TempPathFactory) -> PKI:
-    return PKI(tmp_path_factory.mktemp("pki"))
-
-
 @pytest.fixture
 def strict_port(backend: Echo, pki: PKI) -> Iterator[int]:
     """An auth server that wants a certificate of its clients, and has one for mail.test and 127.0.0.1."""
