@@ -1,8 +1,11 @@
 """TLS sessions of clients: resumed by tickets and by caches, in all workers, over a reload; and where not."""
 
+import os
+import signal
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,52 +25,81 @@ def reload_all(site: Site, count: int) -> None:
     wait_for("the old workers' end", lambda: not any(map(alive, before)))
 
 
-def _resumed(
-    door: Door, version: ssl.TLSVersion, times: int = 8, reload: Callable[[], None] = lambda: None
-) -> int:
-    """How many of so many connections resumed the session of a first one."""
-    context = trusting(door.pki, minimum_version=version, maximum_version=version)
+def halted(pid: int) -> bool:
+    """Whether all threads of the process have stopped."""
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    return all((thread / "stat").read_text().rpartition(")")[2].split()[0] == "T" for thread in threads)
 
-    def visit(session: ssl.SSLSession | None) -> tuple[bool, ssl.SSLSession | None]:
-        with door.connect(context, session=session) as peer:
+
+@contextmanager
+def served_by(worker: int, workers: Iterable[int]) -> Iterator[None]:
+    """Whoever connects meets this worker: the others stand still."""
+    others = [other for other in workers if other != worker]
+    for other in others:
+        os.kill(other, signal.SIGSTOP)
+    try:
+        wait_for("the others to stop", lambda: all(map(halted, others)))
+        yield
+    finally:
+        for other in others:
+            os.kill(other, signal.SIGCONT)
+
+
+def resumed(
+    door: Door, version: ssl.TLSVersion, workers: int = 1, reload: Callable[[], None] = lambda: None
+) -> list[bool]:
+    """Whether connections, to one worker after the other, twice round, resumed the session of a first one."""
+    context = trusting(door.pki, minimum_version=version, maximum_version=version)
+    pids = door.site.wait_workers(workers)
+
+    def visit(turn: int, session: ssl.SSLSession | None) -> tuple[bool, ssl.SSLSession | None]:
+        since = door.site.log_size
+        worker = pids[turn % workers]
+        with served_by(worker, pids), door.connect(context, session=session) as peer:
             assert peer.recv(4096) == b"* OK IMAP4 ready\r\n"
+            assert f" {worker}#0: " in door.site.wait_log(" connected to ", since)
             return bool(peer.session_reused), peer.session
 
-    reused, session = visit(None)
+    reused, session = visit(0, None)
     assert not reused
     reload()
-    count = 0
-    for _ in range(times):
-        reused, after = visit(session)
-        count += reused
+    pids = door.site.wait_workers(workers)
+    results = []
+    for turn in range(1, 2 * workers + 1):
+        reused, after = visit(turn, session)
+        results.append(reused)
         if version == V3:
             session = after  # tickets of TLS 1.3 are for one use
-    return count
+    return results
 
 
 SHARED = "ssl_session_cache shared:S:1m;"
+STATEFUL = f"{SHARED} ssl_session_tickets off;"
 KEPT = [
-    *(("", version, 8) for version in (V2, V3)),  # tickets, with a key that workers inherit
-    ("ssl_session_tickets off;", V2, 0),
-    ("ssl_session_cache off; ssl_session_tickets off;", V2, 0),
-    (f"{SHARED} ssl_session_tickets off;", V2, 8),
-    (f"{SHARED} ssl_session_tickets off;", V3, 8),
-    (SHARED, V2, 8),
-    (SHARED, V3, 8),
+    *(("", version, True) for version in (V2, V3)),  # tickets, with a key that workers inherit
+    ("ssl_session_cache off;", V2, True),
+    ("ssl_session_cache none; ssl_session_tickets off;", V2, False),
+    ("ssl_session_cache off; ssl_session_tickets off;", V2, False),
+    ("ssl_session_cache off; ssl_session_tickets off;", V3, False),
+    (STATEFUL, V2, True),
+    (STATEFUL, V3, True),
+    (SHARED, V2, True),
+    (SHARED, V3, True),
+    ("ssl_session_cache builtin:100 shared:S:1m; ssl_session_tickets off;", V2, True),
 ]
 
 
 @pytest.mark.directive("ssl_session_cache", "ssl_session_tickets")
-@pytest.mark.parametrize(("directives", "version", "count"), KEPT)
-def test_resumption_in_all_workers(door: Door, directives: str, version: ssl.TLSVersion, count: int) -> None:
+@pytest.mark.parametrize(("directives", "version", "kept"), KEPT)
+def test_resumption_in_all_workers(door: Door, directives: str, version: ssl.TLSVersion, kept: bool) -> None:
     door.open(directives, workers=3)
-    door.site.wait_workers(3)
-    assert _resumed(door, version) == count
+    assert resumed(door, version, 3) == [kept] * 6
 
 
-def test_builtin_cache_of_one_worker(door: Door) -> None:
-    door.open("ssl_session_cache builtin:100; ssl_session_tickets off;")
-    assert _resumed(door, V2) == 8
+@pytest.mark.parametrize("size", ["", ":100"])
+def test_builtin_cache_is_each_workers_own(door: Door, size: str) -> None:
+    door.open(f"ssl_session_cache builtin{size}; ssl_session_tickets off;", workers=2)
+    assert resumed(door, V2, 2) == [False, True, False, True]
 
 
 @pytest.mark.directive("ssl_session_ticket_key")
@@ -79,34 +111,32 @@ def test_ticket_keys_are_kept_and_rotated(
     old, new = tmp_path / "old.key", tmp_path / "new.key"
     old.write_bytes(bytes(range(size)))
     new.write_bytes(bytes(reversed(range(size))))
-    door.open(f"ssl_session_ticket_key {old};")
+    door.open(f"ssl_session_ticket_key {old};", workers=2)
 
     def rotate() -> None:
         text = door.site.configuration.read_text()
         both = f"ssl_session_ticket_key {new}; ssl_session_ticket_key {old};"
         door.site.configuration.write_text(text.replace(f"ssl_session_ticket_key {old};", both))
-        reload_all(door.site, 1)
+        reload_all(door.site, 2)
 
-    assert _resumed(door, version, reload=rotate) == 8
+    assert resumed(door, version, 2, rotate) == [True] * 4
 
 
 @pytest.mark.parametrize(
-    ("directives", "version", "count"),
+    ("directives", "version", "kept"),
     [
-        (f"{SHARED} ssl_session_tickets off;", V2, 8),
-        (f"{SHARED} ssl_session_tickets off;", V3, 8),
-        (SHARED, V3, 8),
-        ("", V2, 0),  # new keys, as with nginx
+        *((directives, version, True) for directives in (STATEFUL, SHARED) for version in (V2, V3)),
+        *(("", version, False) for version in (V2, V3)),  # new keys, as with nginx
     ],
 )
-def test_resumption_over_a_reload(door: Door, directives: str, version: ssl.TLSVersion, count: int) -> None:
+def test_resumption_over_a_reload(door: Door, directives: str, version: ssl.TLSVersion, kept: bool) -> None:
     door.open(directives, workers=2)
-
-    assert _resumed(door, version, reload=lambda: reload_all(door.site, 2)) == count
+    results = resumed(door, version, 2, lambda: reload_all(door.site, 2))
+    assert results == ([True] * 4 if kept else [False, *[version == V3] * 3])
 
 
 @pytest.mark.directive("ssl_session_timeout")
-@pytest.mark.parametrize("directives", ["", f"{SHARED} ssl_session_tickets off;"])
+@pytest.mark.parametrize("directives", ["", STATEFUL])
 def test_session_timeout(door: Door, directives: str) -> None:
     door.open(f"{directives} ssl_session_timeout 1s;")
     context = trusting(door.pki, maximum_version=V2)
@@ -123,7 +153,7 @@ def test_session_timeout(door: Door, directives: str) -> None:
 
 
 @pytest.mark.parametrize("version", [V2, V3])
-@pytest.mark.parametrize("cache", ["ssl_session_tickets on;", f"{SHARED} ssl_session_tickets off;"])
+@pytest.mark.parametrize("cache", ["ssl_session_tickets on;", STATEFUL])
 @pytest.mark.parametrize(
     "rules",
     [
