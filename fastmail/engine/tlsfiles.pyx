@@ -113,33 +113,32 @@ cdef EVP_PKEY *read_key(bytes name, list passwords) except NULL:
     with None, OpenSSL asks on the terminal."""
     cdef const char *failed = NULL
     cdef EVP_PKEY *key = NULL
-    cdef BIO *bio
+    cdef BIO *bio = NULL
     cdef Password password
     cdef pem_password_cb *cb = NULL
+    cdef bint store = name.startswith(b"store:")
     if passwords is not None:
         cb = give_password
     ERR_clear_error()
     if name.startswith(b"engine:"):
         key = fm_engine_key(<const char *> name + 7, &failed)
-    elif name.startswith(b"store:"):
-        word = passwords[0] if passwords else b""
-        password.data = word
-        password.size = len(word)
-        key = fm_store_key(<const char *> name + 6, cb, &password, &failed)
-    else:
+    elif not store:
         bio = open_pem(name, &failed)
-        if bio != NULL:
-            for word in passwords if passwords is not None else [b""]:
-                ERR_clear_error()
+    if bio != NULL or store:
+        for word in passwords if passwords is not None else [b""]:
+            ERR_clear_error()
+            password.data = word
+            password.size = len(word)
+            if store:
+                key = fm_store_key(<const char *> name + 6, cb, &password, &failed)
+            else:
                 BIO_reset(bio)
-                password.data = word
-                password.size = len(word)
                 key = PEM_read_bio_PrivateKey(bio, NULL, cb, &password if cb != NULL else NULL)
-                if key != NULL:
-                    ERR_clear_error()
-                    break
-            BIO_free(bio)
-            failed = b"PEM_read_bio_PrivateKey() failed"
+                failed = b"PEM_read_bio_PrivateKey() failed"
+            if key != NULL:
+                ERR_clear_error()
+                break
+        BIO_free(bio)
     if key == NULL:
         raise tls_error(b'cannot load certificate key "' + shown(name) + b'": ' + failed)
     return key

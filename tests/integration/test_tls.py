@@ -88,15 +88,39 @@ def test_certificate_in_the_configuration(door: Door) -> None:
 
 
 @pytest.mark.directive("ssl_password_file")
-def test_encrypted_key(door: Door, tmp_path: Path) -> None:
+@pytest.mark.parametrize("store", ["", "store:", "store:file:"])
+def test_encrypted_key(door: Door, tmp_path: Path, store: str) -> None:
     files = door.pki.ca.issue("mail.test", names=["mail.test"], password=b"open sesame", file="encrypted")
     passwords = tmp_path / "passwords"
     passwords.write_text("wrong\nopen sesame\nother\n")
     door.open(
         f"ssl_password_file {passwords};",
-        certificate=f"ssl_certificate {files.certificate}; ssl_certificate_key {files.key};",
+        certificate=f"ssl_certificate {files.certificate}; ssl_certificate_key {store}{files.key};",
     )
     assert door.greeting(trusting(door.pki)) == b"* OK IMAP4 ready\r\n"
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("store:pkcs11:object=mail", 'key "store:pkcs11:object=mail": OSSL_STORE_open() failed (SSL: error:'),
+        ("store:file:{pki}/none.key", "OSSL_STORE_open() failed (SSL: error:"),
+        ("store:file:{pki}/server.crt", "OSSL_STORE_load() failed"),
+        ("store:file:{pki}/client.key", "SSL_CTX_use_PrivateKey("),
+        ("engine:mail", 'key "engine:mail": invalid syntax'),
+        ("engine:none-such:mail", 'key "engine:none-such:mail": ENGINE_by_id() failed (SSL: error:'),
+    ],
+)
+def test_keys_that_nobody_has(site: Site, pki: PKI, key: str, message: str) -> None:
+    """Of stores and engines, as far as this OpenSSL has them."""
+    site.configure(
+        f"auth_http 127.0.0.1:1; ssl_certificate {pki.server.certificate};\n"
+        f"ssl_certificate_key {key.format(pki=pki.directory)};\n"
+        "server { listen 127.0.0.1:14310 ssl; protocol imap; }"
+    )
+    result = site.run("-t")
+    assert result.returncode == 1
+    assert message in result.stderr and "Traceback" not in result.stderr
 
 
 @pytest.mark.directive("ssl_protocols")
@@ -108,6 +132,12 @@ def test_protocols(door: Door) -> None:
         door.connect(trusting(door.pki, minimum_version=ssl.TLSVersion.TLSv1_3))
     line = door.site.wait_log("SSL_do_handshake")
     assert "[info]" in line and "unsupported protocol" in line and "while SSL handshaking, client:" in line
+
+
+def test_old_protocols_have_to_be_asked_for(door: Door) -> None:
+    door.open("ssl_ciphers DEFAULT:@SECLEVEL=0;")
+    for option in ("-tls1", "-tls1_1"):
+        assert "alert protocol version" in s_client(door, option, "-cipher", "DEFAULT:@SECLEVEL=0")
 
 
 def _cipher(door: Door, ciphers: str) -> str:

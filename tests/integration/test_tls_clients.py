@@ -62,6 +62,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
                 f"auth_http 127.0.0.1:{auth.port}/; proxy_smtp_auth on; xclient off; server_name mail.test;\n"
                 f"ssl_certificate {pki.server.certificate}; ssl_certificate_key {pki.server.key};\n"
                 f"ssl_verify_client optional; ssl_client_certificate {pki.ca.path};\n"
+                "ssl_protocols TLSv1 TLSv1.1 TLSv1.2 TLSv1.3; ssl_ciphers DEFAULT:@SECLEVEL=0;\n"
             )
             with Proxy("fastmail", mail + servers, list(doors.values())):
                 yield House(doors, pki, dovecot, auth.requests)
@@ -178,15 +179,20 @@ TALK = {
 SAID = {"imap": "b OK Logout completed", "pop3": "+OK Logging out", "smtp": "221 2.0.0 Bye"}
 
 
-@pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+VERSIONS = {"-tls1": "TLSv1", "-tls1_1": "TLSv1.1", "-tls1_2": "TLSv1.2", "-tls1_3": "TLSv1.3"}
+
+
+@pytest.mark.parametrize("version", list(VERSIONS))
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_s_client(house: House, mode: str, protocol: str, version: str) -> None:
     start = ["-starttls", protocol] if mode == "starttls" else []
     said = run(
         "openssl", "s_client", "-connect", f"127.0.0.1:{house.doors[protocol, mode]}", "-CAfile", house.ca,
-        "-verify_return_error", "-quiet", "-ign_eof", version, *start, stdin=TALK[protocol],
+        "-verify_return_error", "-quiet", "-ign_eof", version, "-cipher", "DEFAULT:@SECLEVEL=0", *start,
+        stdin=TALK[protocol],
     )  # fmt: skip
     assert SAID[protocol] in said
+    assert house.requests[-1].headers["auth-ssl-protocol"] == VERSIONS[version]
 
 
 # --- what people use -------------------------------------------------------------------------------
