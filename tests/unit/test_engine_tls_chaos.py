@@ -4,6 +4,7 @@ FASTMAIL_HANDSHAKES says how many; ci/handshakes has 10,000 of them under the sa
 """
 
 import contextlib
+import math
 import os
 import random
 import ssl
@@ -14,7 +15,7 @@ import pytest
 from support.engine import Peer, Rig, until
 from support.pki import PKI
 
-from fastmail._speedups import LISTEN_SSL, TLSContext
+from fastmail._speedups import LISTEN_SSL, TLSContext, TLSSessionCache
 
 HANDSHAKES = int(os.environ.get("FASTMAIL_HANDSHAKES", "300"))
 AT_ONCE = 16
@@ -129,21 +130,29 @@ class Crowd:
 def test_handshakes_that_end_anywhere(tmp_path: Path, protocol: str, starttls: bool) -> None:
     pki = PKI(tmp_path / "pki")
     context = TLSContext()
-    context.certificate(os.fsencode(pki.server.certificate), os.fsencode(pki.server.key))
+    for files in (pki.ca.issue("other.test", names=["other.test"]), pki.server, pki.server_rsa):
+        context.certificate(os.fsencode(files.certificate), os.fsencode(files.key))
+    context.select_by_name()
     context.verify_client("optional", 1)
     context.client_certificate(os.fsencode(pki.ca.path))
     context.crl(os.fsencode(pki.crl))
     context.alpn(protocol.encode())
     context.session_id_context()
+    if starttls:
+        context.session_tickets(False)
+        context.session_cache("shared")
+        context.share_sessions(TLSSessionCache(bytearray(65536)))
+    if protocol == "smtp":
+        context.conf_commands([(b"Options", b"KTLS")], bytes)  # libssl has the descriptor itself
     contexts = []
-    for files in (None, pki.client, pki.client_expired):
+    for own in (None, pki.client, pki.client_expired):
         for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
             made = ssl.create_default_context(cafile=pki.ca.path)
             made.minimum_version = made.maximum_version = version
-            if files is not None:
-                made.load_cert_chain(files.certificate, files.key)
+            if own is not None:
+                made.load_cert_chain(own.certificate, own.key)
             contexts.append(made)
-    count = max(1, HANDSHAKES // 6 // AT_ONCE)
+    count = math.ceil(HANDSHAKES / (6 * AT_ONCE))
     with Rig(
         protocol=protocol, tls=context, starttls="on" if starttls else "off",
         flags=0 if starttls else LISTEN_SSL, timeout=1000, auth_http_timeout=100,
