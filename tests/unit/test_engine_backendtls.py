@@ -1,8 +1,10 @@
 """TLS towards backends, played by hand: they cut, lie and say things in clear."""
 
+import contextlib
 import os
 import socket
 import ssl
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -114,6 +116,27 @@ def test_a3_an_offer_taken_away_is_no_login(certificate: Certificate, protocol: 
         assert backend.rest() == b""
         assert client.rest().endswith(INTERNAL[protocol])
         until(lambda: any("upstream does not offer STARTTLS while" in line for line in made.log()))
+
+
+REFUSALS = {"imap": b"x OK logged in\r\n", "pop3": b"-ERR not now\r\n", "smtp": b"454 4.7.0 not now\r\n"}
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("passed", [True, False])
+def test_a3_a_refusal_in_clear_is_not_handed_on(
+    certificate: Certificate, protocol: str, passed: bool
+) -> None:
+    """Not even with proxy_pass_error_message: whoever said it, the client would take it for our word."""
+    with rig(certificate, protocol, proxy_ssl_starttls=True, proxy_pass_error_message=passed) as made:
+        client, backend = login(made, protocol)
+        up_to_start(backend, protocol)
+        backend.send(REFUSALS[protocol])
+        assert backend.rest() == b""
+        assert client.rest() == INTERNAL[protocol]
+        refusal = REFUSALS[protocol].decode().rstrip()
+        until(
+            lambda: any(f'upstream sent invalid response: "{refusal}" while' in line for line in made.log())
+        )
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -242,6 +265,34 @@ def test_handshake_cut_anywhere(certificate: Certificate, reset: bool) -> None:
             backend.close(reset=reset)
             assert client.rest() == INTERNAL["imap"]
         made.quiet()
+
+
+@pytest.mark.parametrize("said", [0, 1, 100])
+def test_handshake_that_does_not_end(certificate: Certificate, said: int) -> None:
+    """``timeout`` is for the whole of it: bytes that drip in do not renew it."""
+    data = flight(certificate)
+    with rig(certificate, timeout=200) as made:
+        client, backend = login(made, "imap")
+        dripping = threading.Event()
+
+        def drip() -> None:
+            with contextlib.suppress(OSError):
+                for at in range(said):
+                    backend.send(data[at : at + 1])
+                    if dripping.wait(0.02):
+                        return
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        assert client.rest() == INTERNAL["imap"]
+        dripping.set()
+        thread.join()
+        until(
+            lambda: any(
+                "upstream timed out (110: Connection timed out) while SSL handshaking to upstream" in line
+                for line in made.log()
+            )
+        )
 
 
 def test_refused_connection(certificate: Certificate) -> None:

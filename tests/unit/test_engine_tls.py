@@ -1,5 +1,6 @@
 """TLS between client and engine, on the descriptor: handshakes, STARTTLS, the relay, and every way to end."""
 
+import contextlib
 import os
 import random
 import socket
@@ -220,6 +221,34 @@ def test_client_that_leaves_before_the_handshake(context: TLSContext) -> None:
 def test_silence_before_the_handshake(context: TLSContext) -> None:
     with Rig(tls=context, flags=LISTEN_SSL, timeout=50) as rig:
         assert rig.connect().rest() == b""
+        rig.quiet()
+        assert rig.log() == []
+
+
+@pytest.mark.parametrize("starttls", [False, True])
+def test_bytes_that_drip_in_do_not_renew_the_time(
+    certificate: Certificate, context: TLSContext, starttls: bool
+) -> None:
+    flags = 0 if starttls else LISTEN_SSL
+    with Rig(tls=context, flags=flags, timeout=200, starttls="on" if starttls else "off") as rig:
+        client = rig.connect()
+        if starttls:
+            client.line()
+            client.send(b"a STARTTLS\r\n")
+            client.line()
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = trusting(certificate).wrap_bio(incoming, outgoing, server_hostname="auth.test")
+        with pytest.raises(ssl.SSLWantReadError):
+            tls.do_handshake()
+        hello = outgoing.read()
+        client.socket.settimeout(0.02)
+        ended = False
+        for at in range(len(hello) - 1):
+            client.send(hello[at : at + 1])
+            with contextlib.suppress(TimeoutError):
+                ended = client.socket.recv(1) == b""
+                break
+        assert ended and at < len(hello) - 2
         rig.quiet()
         assert rig.log() == []
 
