@@ -1,13 +1,20 @@
 """Certificates: which one of several is served, and renewed ones, taken without a reload."""
 
 import contextlib
+import os
+import signal
 import ssl
 from pathlib import Path
 
 import pytest
-from support.door import V2, Door, trusting
+from support.door import V2, V3, Door, trusting
 from support.pki import Files
+from support.ports import reserve
 from support.processes import USER, wait_for
+
+
+def pairs(*all_files: Files) -> str:
+    return "".join(f"ssl_certificate {f.certificate}; ssl_certificate_key {f.key};\n" for f in all_files)
 
 
 @pytest.mark.parametrize("name", ["one.test", "two.test", "a.wild.test", "ONE.test"])
@@ -15,11 +22,7 @@ def test_several_certificates_of_one_type_are_chosen_by_name(door: Door, name: s
     issue = door.pki.ca.issue
     lists = [["one.test"], ["two.test"], ["*.wild.test"], ["last.test"]]
     all_files = [issue(names[0].replace("*", "x"), names=names) for names in lists]
-    door.open(
-        certificate="".join(
-            f"ssl_certificate {files.certificate}; ssl_certificate_key {files.key};\n" for files in all_files
-        )
-    )
+    door.open(certificate=pairs(*all_files))
     assert door.greeting(trusting(door.pki), name) == b"* OK IMAP4 ready\r\n"
     # who names nothing, or nobody, gets the last
     context = trusting(door.pki)
@@ -28,6 +31,34 @@ def test_several_certificates_of_one_type_are_chosen_by_name(door: Door, name: s
         with door.connect(context, nobody) as peer:
             certificate = peer.getpeercert()
             assert certificate is not None and certificate["subjectAltName"] == (("DNS", "last.test"),)
+
+
+def served(door: Door, name: str, version: ssl.TLSVersion, ciphers: str = "ALL") -> tuple[str, ...]:
+    """The names in the certificate that a client gets which asks for this one."""
+    context = trusting(door.pki, minimum_version=version, maximum_version=version)
+    context.check_hostname = False
+    context.set_ciphers(ciphers)
+    with door.connect(context, name) as peer:
+        certificate = peer.getpeercert()
+        assert certificate is not None
+        return tuple(str(entry[1]) for entry in certificate["subjectAltName"])
+
+
+def test_a_name_with_two_key_types(door: Door) -> None:
+    """The client's name chooses first, then what it can; an exact name goes before a wildcard."""
+    issue = door.pki.ca.issue
+    lists = [["a.one.test"], ["*.one.test", "one.test"], ["two.test"]]
+    door.open(
+        certificate=pairs(
+            *(issue(names[0].replace("*", "x"), names=names, kind=kind, file=f"{kind}{number}")
+              for kind in ("ec", "rsa") for number, names in enumerate(lists))
+        )
+    )  # fmt: skip
+    wanted = {"a.one.test": lists[0], "b.one.test": lists[1], "one.test": lists[1], "two.test": lists[2]}
+    for name, names in wanted.items():
+        assert served(door, name, V3) == tuple(names)
+        for ciphers in ("ECDSA", "aRSA"):
+            assert served(door, name, V2, ciphers) == tuple(names)
 
 
 # --- renewed certificates --------------------------------------------------------------------------
@@ -109,3 +140,70 @@ def test_renewed_with_a_key_of_another_type(door: Door, renewing: Path) -> None:
         return found
 
     wait_for("the old type's end", lambda: types() == {"aRSA"})
+
+
+def test_files_that_are_not_there_yet(door: Door, renewing: Path) -> None:
+    """Half written, then gone, then whole; each is logged, and the old certificate served meanwhile."""
+    old = serial(door)
+    second = door.pki.ca.issue("mail.test", names=["mail.test"], file="second")
+    whole = second.certificate.read_bytes()
+    second.certificate.write_bytes(whole[: len(whole) // 2])
+    link(renewing, second)
+    door.site.wait_log(r"\[error\].*could not be renewed.*PEM_read_bio_X509_AUX\(\) failed \(SSL: ")
+    second.key.rename(renewing / "kept.key")
+    door.site.wait_log(r"could not be renewed.*", count=2)
+    assert serial(door) == old
+    second.certificate.write_bytes(whole)
+    (renewing / "kept.key").rename(second.key)
+    wait_for("the new certificate", lambda: serial(door) != old)
+
+
+@pytest.mark.parametrize("renewing", ["workers"], indirect=True)
+def test_a_worker_that_starts_later_has_the_renewed_certificate(door: Door, renewing: Path) -> None:
+    old = serial(door)
+    link(renewing, door.pki.ca.issue("mail.test", names=["mail.test"], file="second"))
+    door.site.wait_log('mail.crt" renewed')
+    before = door.site.wait_workers(2)
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    door.site.wait_workers(2, besides=before)
+    assert serial(door) != old
+
+
+def test_renewed_names_and_an_encrypted_key(door: Door, tmp_path: Path) -> None:
+    """One of several certificates gets another name; the others go on."""
+    (tmp_path / "passwords").write_text("no\nopen sesame\n")
+    issue = door.pki.ca.issue
+    link(tmp_path, issue("one.test", names=["one.test"], password=b"open sesame", file="locked"))
+    moving = Files(tmp_path / "mail.crt", tmp_path / "mail.key")
+    door.open(
+        f"ssl_certificate_reload 50ms; ssl_password_file {tmp_path}/passwords;",
+        certificate=pairs(
+            moving, issue("two.test", names=["two.test"]), issue("last.test", names=["last.test"])
+        ),
+        workers=2,
+    )
+    assert served(door, "one.test", V3) == ("one.test",)
+    assert served(door, "new.test", V3) == ("last.test",)
+    link(tmp_path, issue("new.test", names=["new.test"], password=b"open sesame", file="locked-again"))
+    wait_for("the new name", lambda: all(served(door, "new.test", V3) == ("new.test",) for _ in range(8)))
+    assert served(door, "one.test", V3) == ("last.test",)
+    assert served(door, "two.test", V3) == ("two.test",)
+
+
+def test_only_a_reload_renews(door: Door, tmp_path: Path) -> None:
+    """``ssl_certificate_reload off``, beside a server that looks at the same files."""
+    link(tmp_path, door.pki.ca.issue("mail.test", names=["mail.test"], file="first"))
+    pair = pairs(Files(tmp_path / "mail.crt", tmp_path / "mail.key"))
+    door.open(
+        "ssl_certificate_reload off; } "
+        f"server {{ listen 127.0.0.1:{reserve()} ssl; protocol imap; {pair} ssl_certificate_reload 50ms;",
+        certificate=pair,
+    )
+    old = serial(door)
+    link(tmp_path, door.pki.ca.issue("mail.test", names=["mail.test"], file="second"))
+    door.site.wait_log('mail.crt" renewed')
+    assert serial(door) == old
+    door.site.signal("reload")
+    wait_for("the new certificate", lambda: serial(door) != old)
+    assert len([line for line in door.site.log() if "renewed" in line]) == 1
