@@ -31,6 +31,9 @@ RELOAD = 10_000
 _LONGEST_PASSWORD = 4096  # bytes of a line, with its end
 
 
+Signatures = tuple[tuple[int, ...] | None, ...]
+
+
 @dataclass(frozen=True)
 class ServerTLS:
     """What a server needs to speak TLS."""
@@ -43,6 +46,12 @@ class ServerTLS:
     """Certificates and keys, as TLSContext.certificate() takes them."""
     passwords: tuple[bytes, ...] | None
     reload: int  # milliseconds; 0: never
+    loaded: Signatures
+    """What signatures() was just before the files were read."""
+
+    def signatures(self) -> Signatures:
+        """What a change of the files changes; empty if there are none."""
+        return signatures(self.files)
 
     def fresh(self) -> TLSContext:
         """A context with the certificates as the files have them now, and nothing else. Raises TLSError.
@@ -50,6 +59,24 @@ class ServerTLS:
         Nobody is asked for a password.
         """
         return renewed(self.files, self.passwords or (b"",))
+
+
+def is_file(name: bytes) -> bool:
+    """Whether a certificate or key is in a file."""
+    return not name.startswith((b"data:", b"engine:", b"store:"))
+
+
+def signatures(pairs: Iterable[tuple[bytes, bytes]]) -> Signatures:
+    """Of the files among certificates and keys; symbolic links are followed. None: it cannot be found."""
+    return tuple(_signature(name) for pair in pairs for name in pair if is_file(name))
+
+
+def _signature(path: bytes) -> tuple[int, ...] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def renewed(pairs: Iterable[tuple[bytes, bytes]], passwords: Iterable[bytes]) -> TLSContext:
@@ -139,6 +166,7 @@ def _load(server: Scope, values: Mapping[str, Any], environment: Environment, en
         )
         for certificate, key in zip(values["ssl_certificate"], values["ssl_certificate_key"], strict=False)
     )
+    loaded = signatures(pairs)
     for certificate, key in pairs:
         context.certificate(certificate, key, None if passwords is None else list(passwords))
     context.select_by_name()
@@ -159,7 +187,7 @@ def _load(server: Scope, values: Mapping[str, Any], environment: Environment, en
         [(encoded(name), encoded(value)) for name, value in values["ssl_conf_command"]],
         lambda name: encoded(environment.conf_path(os.fsdecode(name))),
     )
-    return ServerTLS(context, zone, ticket_keys, pairs, passwords, values["ssl_certificate_reload"])
+    return ServerTLS(context, zone, ticket_keys, pairs, passwords, values["ssl_certificate_reload"], loaded)
 
 
 def _load_clients_rules(context: TLSContext, values: Mapping[str, Any], file: Any) -> bytes:

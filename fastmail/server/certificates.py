@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from fastmail._speedups import TLSContext, TLSError
 from fastmail.config import ServerConfiguration
-from fastmail.config.tls import ServerTLS, renewed
+from fastmail.config.tls import ServerTLS, Signatures, is_file, renewed
 from fastmail.logs import Log
 
 _LENGTH = 4  # bytes before each message
@@ -21,20 +21,18 @@ _LENGTH = 4  # bytes before each message
 Renew = Callable[[int, TLSContext], None]
 """What is done with certificates that have been renewed: the server's number, and a context that has them."""
 
-_Seen = tuple[tuple[int, ...] | None, ...]
-
 
 @dataclass
 class _Watched:
     number: int  # of the server
     tls: ServerTLS
-    loaded: _Seen  # what the files were when they were last read, well or ill
-    seen: _Seen
+    loaded: Signatures  # what the files were when they were last read, well or ill
+    seen: Signatures
     due: float  # time.monotonic()
 
     def look(self) -> bool:
         """Whether the files are to be read: they have changed, and stayed the same since the last look."""
-        before, self.seen = self.seen, _signatures(self.tls)
+        before, self.seen = self.seen, self.tls.signatures()
         return self.seen == before and self.seen != self.loaded
 
 
@@ -46,9 +44,9 @@ class CertificateWatch:
         self._watched: list[_Watched] = []
         for number, server in enumerate(servers):
             tls = server.tls
-            if tls is not None and tls.reload and _paths(tls):
-                seen = _signatures(tls)
-                self._watched.append(_Watched(number, tls, seen, seen, time.monotonic() + tls.reload / 1000))
+            if tls is not None and tls.reload and tls.loaded:
+                due = time.monotonic() + tls.reload / 1000
+                self._watched.append(_Watched(number, tls, tls.loaded, tls.loaded, due))
 
     def due(self) -> float | None:
         """When to call look() next, on the monotonic clock; None: never."""
@@ -67,7 +65,7 @@ class CertificateWatch:
 
     def _read(self, watched: _Watched, renew: Renew) -> None:
         tls = watched.tls
-        names = ", ".join(f'"{os.fsdecode(name)}"' for name, _ in tls.files if _is_file(name))
+        names = ", ".join(f'"{os.fsdecode(name)}"' for name, _ in tls.files if is_file(name))
         try:
             fresh = tls.fresh()
             renew(watched.number, fresh)
@@ -75,27 +73,6 @@ class CertificateWatch:
             self._log.error(f"certificate {names} could not be renewed, the old one stays: {error}")
         else:
             self._log.notice(f"certificate {names} renewed")
-
-
-def _is_file(name: bytes) -> bool:
-    return not name.startswith((b"data:", b"engine:", b"store:"))
-
-
-def _paths(tls: ServerTLS) -> list[bytes]:
-    return [name for pair in tls.files for name in pair if _is_file(name)]
-
-
-def _signatures(tls: ServerTLS) -> _Seen:
-    """What a change of the files would change; symbolic links are followed."""
-    return tuple(_signature(path) for path in _paths(tls))
-
-
-def _signature(path: bytes) -> tuple[int, ...] | None:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 # --- from the master to its workers ----------------------------------------------------------------
