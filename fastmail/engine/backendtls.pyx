@@ -88,6 +88,7 @@ cdef bint session_begin_backend_tls(Core *core, Session *s) noexcept nogil:
     if not tls_begin(core, &s.backend, s.server.proxy_tls, False):
         return False
     SSL_set_ex_data(s.backend.ssl, 0, s)
+    l.refused = 0
     backend_name(s, name, sizeof(name))
     if s.server.proxy_ssl_server_name and not is_numeric(name):
         SSL_set_tlsext_host_name(s.backend.ssl, name)
@@ -141,13 +142,34 @@ cdef bint session_secure_backend(Core *core, Session *s) noexcept nogil:
     return True
 
 
+cdef int backend_verified_later(int ok, X509_STORE_CTX *store) noexcept nogil:
+    """verified_later(), and remember which certificate of the chain is bad."""
+    cdef SSL *ssl = <SSL *> X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx())
+    cdef Session *s = <Session *> SSL_get_ex_data(ssl, 0)
+    if not ok and s != NULL and s.login != NULL:
+        s.login.refused = X509_STORE_CTX_get_error_depth(store)
+    return 1
+
+
+cdef void line_subject(Line *line, const char *before, const X509 *certificate) noexcept nogil:
+    cdef char *subject = NULL
+    if certificate != NULL:
+        subject = X509_NAME_oneline(X509_get_subject_name(certificate), NULL, 0)
+    if subject != NULL:
+        line_puts(line, before)
+        line_puts(line, b"\"")
+        line_puts(line, subject)
+        line_puts(line, b"\"")
+        OPENSSL_free(subject)
+
+
 cdef bint session_verify_backend(Session *s) noexcept nogil:
-    """proxy_ssl_verify. What is wrong is logged with the name that was wanted and the certificate's own."""
+    """proxy_ssl_verify. What is wrong is logged with the name that was wanted, the certificate's own, and
+    that of the authority in its chain if the fault is there."""
     cdef char name[256]
     cdef Line text
     cdef X509 *certificate = SSL_get0_peer_certificate(s.backend.ssl)
     cdef long result = SSL_get_verify_result(s.backend.ssl)
-    cdef char *subject
     cdef bint matches
     text.size = 0
     backend_name(s, name, sizeof(name))
@@ -169,13 +191,10 @@ cdef bint session_verify_backend(Session *s) noexcept nogil:
         line_puts(&text, b"upstream SSL certificate does not match \"")
     line_puts(&text, name)
     line_puts(&text, b"\"")
-    if certificate != NULL:
-        subject = X509_NAME_oneline(X509_get_subject_name(certificate), NULL, 0)
-        if subject != NULL:
-            line_puts(&text, b", it is of \"")
-            line_puts(&text, subject)
-            line_puts(&text, b"\"")
-            OPENSSL_free(subject)
+    line_subject(&text, b", it is of ", certificate)
+    if result != X509_V_OK and s.login.refused:
+        line_subject(&text, b", the fault is in that of ",
+                     sk_X509_value(SSL_get0_verified_chain(s.backend.ssl), s.login.refused))
     ERR_clear_error()
     text.text[text.size] = 0
     session_say(s, LOG_ERR, 0, text.text)

@@ -76,6 +76,7 @@ cdef struct Login:
     bint upstream_known         # the log names it
     bint tls_due                # the handshake with the backend comes next
     bint upstream_tls           # the backend is spoken to in TLS
+    int refused                 # which certificate of the backend's chain: 0 is its own
     bint starttls_offered       # by the backend
     bint literal_plus_offered   # IMAP: literals need not wait for a go-ahead (RFC 7888)
     bint pipelining_offered     # SMTP: RFC 2920

@@ -178,6 +178,8 @@ cdef extern from "openssl/ssl.h" nogil:
     int SSL_session_reused(const SSL *ssl) noexcept
     long SSL_get_verify_result(const SSL *ssl) noexcept
     X509 *SSL_get0_peer_certificate(const SSL *ssl) noexcept
+    stack_st_X509 *SSL_get0_verified_chain(const SSL *ssl) noexcept
+    int SSL_get_ex_data_X509_STORE_CTX_idx() noexcept
     X509 *SSL_get_certificate(const SSL *ssl) noexcept
     void SSL_get0_alpn_selected(const SSL *ssl, const unsigned char **data, unsigned int *n) noexcept
     const char *SSL_get_version(const SSL *ssl) noexcept
@@ -240,6 +242,8 @@ cdef extern from "openssl/x509.h" nogil:
     void X509_free(X509 *x) noexcept
     int X509_up_ref(X509 *x) noexcept
     void X509_CRL_free(X509_CRL *crl) noexcept
+    void *X509_STORE_CTX_get_ex_data(X509_STORE_CTX *ctx, int index) noexcept
+    int X509_STORE_CTX_get_error_depth(const X509_STORE_CTX *ctx) noexcept
     int X509_STORE_add_cert(X509_STORE *store, X509 *x) noexcept
     int X509_STORE_add_crl(X509_STORE *store, X509_CRL *crl) noexcept
     int X509_STORE_set_flags(X509_STORE *store, unsigned long flags) noexcept

@@ -278,7 +278,7 @@ cdef class TLSContext:
 
     def verify_server(self, int depth):
         """Towards backends: what comes of it is decided once the handshake is done."""
-        SSL_CTX_set_verify(self.ctx, SSL_VERIFY_PEER, verified_later)
+        SSL_CTX_set_verify(self.ctx, SSL_VERIFY_PEER, backend_verified_later)
         SSL_CTX_set_verify_depth(self.ctx, depth)
 
     def client_certificate(self, path: bytes):

@@ -112,9 +112,9 @@ cdef UpstreamStep upstream_run(Login *l) noexcept nogil:
 
 
 cdef void upstream_rejected(Login *l, Span line) noexcept nogil:
-    """proxy_pass_error_message hands the complete reply on; otherwise it is our error, also where TLS is still
-    due: what came in clear may be anybody's. The log shows the complete reply; of IMAP's to LOGIN, as nginx
-    does, the tagged line without its tag."""
+    """proxy_pass_error_message hands the complete reply on; otherwise it is our error, also where TLS is
+    still due: what came in clear may be anybody's. The log shows the complete reply; of IMAP's to LOGIN, as
+    nginx does, the tagged line without its tag."""
     cdef Span reply = span_of(l.reply.data + l.reply.start, l.reply_scan)
     cdef Span shown = span_of(reply.data, reply.size - 2)
     if l.tag_size and l.upstream == IMAP_UP_LOGIN:

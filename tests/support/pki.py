@@ -49,14 +49,21 @@ class Authority:
     """A CA that keeps its certificate in ``path``; an old one's does not say what its key is for."""
 
     def __init__(
-        self, directory: Path, common: str, issuer: "Authority | None" = None, *, old: bool = False
+        self,
+        directory: Path,
+        common: str,
+        issuer: "Authority | None" = None,
+        days: tuple[int, int] = (-1, 30),
+        *,
+        old: bool = False,
     ) -> None:
         self.directory = directory
         self.key = _new_key("ec")
         self.name = _name(common)
+        validity = (_NOW + days[0] * _DAY, _NOW + days[1] * _DAY)
         self.certificate = _sign(
-            self.name, self.key, issuer or self, [], (_NOW - _DAY, _NOW + 30 * _DAY),
-            authority=True, more=[] if old else [_CA_KEY_USAGE],
+            self.name, self.key, issuer or self, [], validity, authority=True,
+            more=[] if old else [_CA_KEY_USAGE],
         )  # fmt: skip
         self.path = directory / f"{common}.pem"
         self.path.write_bytes(pem(self.certificate))

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 from support.certificate import Certificate
-from support.engine import Peer, Rig, until
-from support.pki import PKI
+from support.engine import Peer, Rig, suffix, until
+from support.pki import PKI, Authority
 
 from fastmail._speedups import TLSContext
 
@@ -236,6 +236,26 @@ def test_session_of_a_bad_certificate_is_not_resumed(tmp_path: Path, version: ss
         backend.socket = server.wrap_socket(backend.socket, server_side=True)
         backend.send(GREETING["imap"])
         assert backend.line() == FIRST["imap"]
+
+
+def test_which_certificate_of_the_chain_is_bad(tmp_path: Path) -> None:
+    pki = PKI(tmp_path / "pki")
+    late = Authority(pki.directory, "late", pki.ca, days=(-9, -2))
+    files = late.issue("mail.test", names=["127.0.0.1"], chain=[late], file="of-late")
+    context = TLSContext()
+    context.verify_server(3)
+    context.trusted_certificate(os.fsencode(pki.ca.path))
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(files.certificate, files.key)
+    with Rig(proxy_tls=context, proxy_ssl_verify=True) as made:
+        client, backend = login(made, "imap")
+        backend.socket = server.wrap_socket(backend.socket, server_side=True)
+        assert client.rest() == INTERNAL["imap"]
+        made.logged(
+            '[error] upstream SSL certificate verify error: (10:certificate has expired) for "127.0.0.1", '
+            'it is of "/C=US/O=Ex, Inc/CN=mail.test", the fault is in that of "/C=US/O=Ex, Inc/CN=late" '
+            f"while SSL handshaking to upstream{suffix()}"
+        )
 
 
 def flight(certificate: Certificate) -> bytes:
