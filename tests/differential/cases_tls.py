@@ -2,7 +2,7 @@
 
 import ssl
 
-from case import ACCEPT, GREETING, PASSWORD, REJECT, Case
+from case import ACCEPT, GREETING, PASSWORD, REJECT, REJECT_WAIT, Case
 from cases_imap import BACKEND, IN
 from servers import PKI
 from support.pki import Files
@@ -16,12 +16,22 @@ REPLIES = {
 }
 
 
-def context(version: ssl.TLSVersion | None = None, files: Files | None = None) -> ssl.SSLContext:
+def context(
+    version: ssl.TLSVersion | None = None, files: Files | None = None, alpn: str | None = None
+) -> ssl.SSLContext:
     made = ssl.create_default_context(cafile=PKI.ca.path)
+    if alpn is not None:
+        made.set_alpn_protocols(alpn.split())
     if version is not None:
         made.minimum_version = made.maximum_version = version
     if files is not None:
         made.load_cert_chain(files.certificate, files.key)
+    return made
+
+
+def other_ciphers() -> ssl.SSLContext:
+    made = context(ssl.TLSVersion.TLSv1_2)
+    made.set_ciphers("ECDHE-ECDSA-AES128-GCM-SHA256")
     return made
 
 
@@ -69,6 +79,15 @@ CASES = [
     Case("TLS: plain text", [("a LOGIN user pass", CLOSED)], server="imap-tls", greeting=False),
     Case("TLS: HTTP", [(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", CLOSED)], server="imap-tls", greeting=False),
     refused("version", "imap-tls-ciphers", TLS(context(V3))),
+    *(
+        implicit(f"ALPN {names}, {protocol}", f"{protocol}-tls", TLS(context(alpn=names)), LOGIN[protocol], auth=[REJECT])
+        for protocol in ("imap", "pop3", "smtp") for names in (protocol, f"h2 {protocol}")
+    ),
+    *(
+        refused(f"ALPN {names}", "imap-tls", TLS(context(alpn=names)))
+        for names in ("h2", "h2 http/1.1", "pop3", "IMAP", "imaps")
+    ),
+    refused("no cipher in common", "imap-tls-ciphers", TLS(other_ciphers())),
     *(
         implicit(f"certificate, {server} {which}", f"imap-{server}", TLS(context(files=getattr(PKI, which))),
                  LOGIN["imap"], auth=[REJECT])
@@ -123,6 +142,30 @@ CASES = [
             server=f"{protocol}-starttls",
         )
         for protocol in ("imap", "pop3", "smtp")
+    ),
+    *(
+        Case(
+            f"STARTTLS: errors before it count, {protocol}",
+            [*[(bad, reply)] * 3, REPLIES[protocol], (CLIENT, None), (bad, reply), (bad, (reply, CLOSED))],
+            server=f"{protocol}-starttls",
+        )
+        for protocol, bad, reply in (
+            ("imap", "a FOO", "a BAD invalid command"), ("pop3", "FOO", "-ERR invalid command"),
+            ("smtp", "FOO", "500 5.5.1 Invalid command"),
+        )
+    ),
+    Case(
+        "STARTTLS: the salt stays",
+        [REPLIES["pop3"], (CLIENT, None), ("APOP user 0123456789abcdef0123456789abcdef", LOGIN["pop3"][1])],
+        auth=[REJECT],
+        server="pop3-starttls",
+    ),
+    Case(
+        "STARTTLS: SMTP begins anew",
+        [("HELO before", "250 mail.example.com"), REPLIES["smtp"], (CLIENT, None), LOGIN["smtp"],
+         ("HELO after", "250 mail.example.com"), LOGIN["smtp"]],
+        auth=[REJECT_WAIT, REJECT],
+        server="smtp-starttls",
     ),
     Case("STARTTLS: twice", [REPLIES["imap"], (CLIENT, None), ("a STARTTLS", "a BAD invalid command")],
          server="imap-starttls"),
