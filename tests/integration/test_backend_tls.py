@@ -14,7 +14,7 @@ from support.dovecot import PASSWORD, Dovecot
 from support.listener import Moves
 from support.pki import PKI
 from support.postfix import DOMAIN, Postfix
-from support.processes import wait_for
+from support.processes import Site, wait_for
 from support.proxy import Proxy
 
 USER = "alice"
@@ -184,3 +184,52 @@ def test_settings_of_certificates(dovecot: Dovecot, pki: PKI, tmp_path: Path) ->
                 with pytest.raises(imaplib.IMAP4.error):
                     refused.login(USER, PASSWORD)
                 refused.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("directives", "message"),
+    [
+        (
+            "proxy_ssl on; proxy_ssl_starttls on;",
+            '"proxy_ssl" and "proxy_ssl_starttls" cannot both be on in DIR/',
+        ),
+        ("proxy_ssl on; proxy_ssl_verify on;", "no proxy_ssl_trusted_certificate for proxy_ssl_verify"),
+        (
+            "proxy_ssl on; proxy_ssl_verify on; proxy_ssl_trusted_certificate none.pem;",
+            'cannot load certificate "DIR/none.pem": BIO_new_file() failed (SSL: error:',
+        ),
+        (
+            "proxy_ssl_starttls on; proxy_ssl_verify on; proxy_ssl_trusted_certificate {ca};\n"
+            "proxy_ssl_crl {ca};",
+            'cannot load CRL "{ca}": PEM_read_bio_X509_CRL() failed (SSL: error:',
+        ),
+        (
+            "proxy_ssl on; proxy_ssl_certificate {certificate};",
+            'no "proxy_ssl_certificate_key" is defined for certificate "{certificate}"',
+        ),
+        (
+            "proxy_ssl on; proxy_ssl_certificate {certificate}; proxy_ssl_certificate_key {other};",
+            'SSL_CTX_use_PrivateKey("{other}") failed (SSL: error:',
+        ),
+        ("proxy_ssl_password_file none;", 'open() "DIR/none" failed (2: No such file or directory) in DIR/'),
+        ("proxy_ssl on; proxy_ssl_ciphers FOO;", 'SSL_CTX_set_cipher_list("FOO") failed (SSL: error:'),
+        ("proxy_ssl on; proxy_ssl_conf_command Foo bar;", 'SSL_CONF_cmd("Foo", "bar") failed (SSL: error:'),
+        ("proxy_ssl_protocols TLSv2;", 'invalid value "TLSv2" in DIR/'),
+    ],
+)
+def test_mistakes(site: Site, pki: PKI, directives: str, message: str) -> None:
+    names = {"ca": pki.ca.path, "certificate": pki.client.certificate, "other": pki.server.key}
+    directives = directives.format(**names)
+    site.configure(f"auth_http 127.0.0.1:1; server {{ listen 127.0.0.1:14310; protocol imap; {directives} }}")
+    result = site.run("-t")
+    assert result.returncode == 1
+    assert message.format(**names).replace("DIR", str(site.directory)) in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_files_are_not_read_without_proxy_ssl(site: Site) -> None:
+    site.configure(
+        "auth_http 127.0.0.1:1; proxy_ssl_verify on; proxy_ssl_trusted_certificate none; "
+        "server { listen 127.0.0.1:14310; protocol imap; }"
+    )
+    assert site.run("-t").returncode == 0

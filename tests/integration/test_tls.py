@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.authserver import AuthServer
-from support.door import V2, Door, s_client, trusting
+from support.door import V2, V3, Door, s_client, trusting
 from support.listener import PATIENCE
 from support.pki import PKI
 from support.processes import Site, wait_for
@@ -223,6 +223,9 @@ REFUSED = {
 }
 
 
+GREETING = {"imap": b"* OK ", "pop3": b"+OK ", "smtp": b"220 "}
+
+
 def _client_rules(pki: PKI, mode: str, more: str = "") -> str:
     return f"ssl_verify_client {mode}; ssl_client_certificate {pki.ca.path}; {more}"
 
@@ -264,10 +267,16 @@ def test_client_certificates(door: Door, mode: str, which: str) -> None:
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_refusals_of_each_protocol(door: Door, protocol: str) -> None:
-    door.open(_client_rules(door.pki, "on"), protocol=protocol)
+    pki = door.pki
+    door.open(_client_rules(pki, "on", f"ssl_crl {pki.crl};"), protocol=protocol)
     error, missing = REFUSED[protocol]
-    assert door.greeting(trusting(door.pki)) == missing
-    assert door.greeting(trusting(door.pki, door.pki.client_expired)) == error
+    for version in (V2, V3):
+        assert door.greeting(trusting(pki, maximum_version=version)) == missing
+        assert door.greeting(trusting(pki, pki.client, maximum_version=version)).startswith(
+            GREETING[protocol]
+        )
+        for certificate in (pki.client_expired, pki.client_revoked, pki.client_other):
+            assert door.greeting(trusting(pki, certificate, maximum_version=version)) == error
 
 
 @pytest.mark.directive("ssl_verify_depth", "ssl_trusted_certificate")
