@@ -253,8 +253,12 @@ def test_bytes_that_drip_in_do_not_renew_the_time(
         assert rig.log() == []
 
 
-@pytest.fixture
-def relayed(certificate: Certificate, context: TLSContext) -> Iterator[tuple[Rig, Peer, Peer]]:
+@pytest.fixture(params=["", "KTLS"])
+def relayed(
+    request: pytest.FixtureRequest, certificate: Certificate, context: TLSContext
+) -> Iterator[tuple[Rig, Peer, Peer]]:
+    """With kernel TLS where the kernel has it; it makes no difference to anybody."""
+    context.conf_commands([(b"Options", os.fsencode(request.param))] if request.param else [], bytes)
     with Rig(tls=context, flags=LISTEN_SSL) as rig:
         client = secured(rig.connect(), trusting(certificate))
         client.line()
