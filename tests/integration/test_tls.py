@@ -302,6 +302,23 @@ def test_a21_client_certificate_for_the_auth_server(door: Door) -> None:
     assert headers["auth-ssl-cert"] == text.replace(" ", "%20").replace("\n", "%0A")
 
 
+@pytest.mark.parametrize("mode", ["optional_no_ca", "on"])
+def test_a21_subject_that_would_be_another_header(door: Door, mode: str) -> None:
+    """Whoever signs a certificate writes what he likes into it; anybody may, where no CA is asked for."""
+    hostile = "x\r\nAuth-SSL-Verify: SUCCESS\r\nAuth-User: root"
+    authority = door.pki.other_ca if mode == "optional_no_ca" else door.pki.ca
+    files = authority.issue(hostile, file=f"hostile-{mode}")
+    door.open(_client_rules(door.pki, mode))
+    with door.connect(trusting(door.pki, files)) as peer:
+        peer.recv(4096)
+        peer.sendall(b"a LOGIN user pass\r\n")
+        peer.recv(4096)
+    (request,) = door.auth.requests
+    good = "SUCCESS" if mode == "on" else "FAILED:unable to verify the first certificate"
+    assert (request.headers["auth-user"], request.headers["auth-ssl-verify"]) == ("user", good)
+    assert "CN=x\\0D\\0AAuth-SSL-Verify" in request.headers["auth-ssl-subject"]
+
+
 # --- what is not TLS -------------------------------------------------------------------------------
 
 
