@@ -238,6 +238,45 @@ def test_session_of_a_bad_certificate_is_not_resumed(tmp_path: Path, version: ss
         assert backend.line() == FIRST["imap"]
 
 
+@pytest.mark.parametrize(
+    ("which", "words"),
+    [
+        ("good", ""),
+        ("expired", "10:certificate has expired"),
+        ("early", "9:certificate is not yet valid"),
+        ("revoked", "23:certificate revoked"),
+        ("other", "21:unable to verify the first certificate"),
+    ],
+)
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_certificates(tmp_path: Path, version: ssl.TLSVersion, which: str, words: str) -> None:
+    pki = PKI(tmp_path / "pki")
+    issuer = pki.other_ca if which == "other" else pki.ca
+    days = {"expired": (-9, -2), "early": (2, 9)}.get(which, (-1, 30))
+    files = issuer.issue("mail.test", names=["127.0.0.1"], days=days, file=which)
+    if which == "revoked":
+        pki.ca.revoke(files)
+    context = TLSContext()
+    context.verify_server(1)
+    context.trusted_certificate(os.fsencode(pki.ca.path))
+    context.crl(os.fsencode(pki.crl))
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.minimum_version = server.maximum_version = version
+    server.load_cert_chain(files.certificate, files.key)
+    with Rig(proxy_tls=context, proxy_ssl_verify=True) as made:
+        client, backend = login(made, "imap")
+        backend.socket = server.wrap_socket(backend.socket, server_side=True)
+        if which == "good":
+            backend.send(GREETING["imap"])
+            assert backend.line() == FIRST["imap"]
+            return
+        assert backend.rest() == b""
+        assert client.rest() == INTERNAL["imap"]
+        until(
+            lambda: any(f'error: ({words}) for "127.0.0.1", it is of "/C=US' in line for line in made.log())
+        )
+
+
 def test_which_certificate_of_the_chain_is_bad(tmp_path: Path) -> None:
     pki = PKI(tmp_path / "pki")
     late = Authority(pki.directory, "late", pki.ca, days=(-9, -2))

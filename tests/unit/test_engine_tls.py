@@ -13,7 +13,7 @@ import pytest
 from support.certificate import Certificate
 from support.engine import PATIENCE, Peer, Rig, suffix, until
 
-from fastmail._speedups import LISTEN_SSL, TLSContext
+from fastmail._speedups import LISTEN_PROXY_PROTOCOL, LISTEN_SSL, TLSContext
 
 LOGIN = b"a LOGIN user pass\r\n"
 
@@ -154,6 +154,22 @@ def test_torn(certificate: Certificate, context: TLSContext, version: ssl.TLSVer
         assert client.line() == b"a OK in\r\n"
         client.send(b"b NOOP\r\n")
         assert backend.line() == b"b NOOP\r\n"
+
+
+@pytest.mark.parametrize("size", [1, 10, 100_000])
+@pytest.mark.parametrize("version", VERSIONS)
+def test_behind_a_proxy_header(
+    certificate: Certificate, context: TLSContext, version: ssl.TLSVersion, size: int
+) -> None:
+    """It comes in clear, in one segment with the first bytes of the handshake or not."""
+    with Rig(tls=context, flags=LISTEN_SSL | LISTEN_PROXY_PROTOCOL) as rig:
+        client = Torn(rig.connect(), trusting(certificate, version), size)
+        client.outgoing.write(b"PROXY TCP4 192.0.2.7 192.0.2.1 4711 993\r\n")
+        client.handshake()
+        assert client.line() == b"* OK IMAP4 ready\r\n"
+        client.send(LOGIN)
+        request = rig.asked().request
+        assert b"Auth-SSL: on\r\n" in request and b"Proxy-Protocol-Addr: 192.0.2.7\r\n" in request
 
 
 STARTTLS = {  # greeting, command, reply; then a command over TLS, and its reply
