@@ -102,6 +102,33 @@ def test_builtin_cache_is_each_workers_own(door: Door, size: str) -> None:
     assert resumed(door, V2, 2) == [False, True, False, True]
 
 
+@pytest.mark.parametrize("version", [V2, V3])
+@pytest.mark.parametrize("directives", ["", STATEFUL])
+def test_client_certificate_of_a_resumed_session(
+    door: Door, directives: str, version: ssl.TLSVersion
+) -> None:
+    """The auth server is told of it as before; one that was refused stays refused."""
+    pki = door.pki
+    door.open(f"{directives} ssl_verify_client on; ssl_client_certificate {pki.ca.path};")
+    context = trusting(pki, pki.client, minimum_version=version, maximum_version=version)
+    session = None
+    for _ in range(2):
+        with door.connect(context, session=session) as peer:
+            assert peer.recv(4096) == b"* OK IMAP4 ready\r\n"
+            peer.sendall(b"a LOGIN user pass\r\n")
+            peer.recv(4096)
+            assert peer.session_reused == (session is not None)
+            session = peer.session
+    first, second = (request.headers for request in door.auth.requests)
+    assert first == second and first["auth-ssl-verify"] == "SUCCESS"
+    context = trusting(pki, pki.client_expired, minimum_version=version, maximum_version=version)
+    session = None
+    for _ in range(2):
+        with door.connect(context, session=session) as peer:
+            assert peer.recv(4096) == b"* BYE SSL certificate error\r\n"
+            session = peer.session
+
+
 @pytest.mark.directive("ssl_session_ticket_key")
 @pytest.mark.parametrize("size", [48, 80])
 @pytest.mark.parametrize("version", [V2, V3])
