@@ -7,6 +7,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -154,6 +155,27 @@ def test_torn(certificate: Certificate, context: TLSContext, version: ssl.TLSVer
         assert client.line() == b"a OK in\r\n"
         client.send(b"b NOOP\r\n")
         assert backend.line() == b"b NOOP\r\n"
+
+
+@pytest.mark.parametrize("options", [[], [(b"Options", b"KTLS")]])
+@pytest.mark.parametrize("version", VERSIONS)
+def test_certificates_that_find_no_room(
+    certificate: Certificate, tmp_path: Path, version: ssl.TLSVersion, options: list[tuple[bytes, bytes]]
+) -> None:
+    """A chain that is longer than what both sockets hold."""
+    chain = tmp_path / "chain.pem"
+    chain.write_bytes(certificate.path.read_bytes() * 100)
+    context = TLSContext()
+    context.certificate(os.fsencode(chain), os.fsencode(certificate.key))
+    context.conf_commands(options, bytes)
+    with Rig(tls=context, flags=LISTEN_SSL) as rig, socket.socket() as sock:
+        rig.listener.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.settimeout(PATIENCE)
+        sock.connect(rig.listener.address[1])
+        client = Torn(Peer(sock), trusting(certificate, version), 1000)
+        client.handshake()
+        assert client.line() == b"* OK IMAP4 ready\r\n"
 
 
 @pytest.mark.parametrize("size", [1, 10, 100_000])
