@@ -112,7 +112,8 @@ def test_smtp(doors: dict[str, int], trusting: ssl.SSLContext, postfix: Postfix)
         pytest.param(
             "proxy_ssl_verify on; proxy_ssl_trusted_certificate {other};",
             r'\[error\].* upstream SSL certificate verify error: \(\d+:.*\) for "127.0.0.1", it is of '
-            r'"/C=US/O=Ex, Inc/CN=mail.test" while SSL handshaking to upstream, client: .*upstream: 127',
+            r'"/C=US/O=Ex, Inc/CN=mail.test", the fault is in that of "/C=US/O=Ex, Inc/CN=ca" '
+            "while SSL handshaking to upstream, client: .*upstream: 127",
             marks=pytest.mark.directive("proxy_ssl_verify"),
             id="unknown authority",
         ),

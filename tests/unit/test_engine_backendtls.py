@@ -4,6 +4,7 @@ import contextlib
 import os
 import socket
 import ssl
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ import pytest
 from support.certificate import Certificate
 from support.engine import Peer, Rig, suffix, until
 from support.pki import PKI, Authority
+from support.ports import reserve
 
 from fastmail._speedups import TLSContext
 
@@ -295,6 +297,39 @@ def test_which_certificate_of_the_chain_is_bad(tmp_path: Path) -> None:
             'it is of "/C=US/O=Ex, Inc/CN=mail.test", the fault is in that of "/C=US/O=Ex, Inc/CN=late" '
             f"while SSL handshaking to upstream{suffix()}"
         )
+
+
+def test_backend_that_asks_for_another_handshake(certificate: Certificate) -> None:
+    """Renegotiation (TLS 1.2) is refused on this side, too; OpenSSL's own server ends the connection then."""
+    port = reserve()
+    command = ["openssl", "s_server", "-accept", f"127.0.0.1:{port}", "-tls1_2", "-crlf",
+               "-cert", str(certificate.path), "-key", str(certificate.key)]  # fmt: skip
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0
+    ) as server:
+        assert server.stdin and server.stdout
+
+        def printed(words: bytes) -> None:
+            assert server.stdout
+            while words not in (line := server.stdout.readline()):
+                assert line
+
+        printed(b"ACCEPT")
+        with rig(certificate) as made:
+            client = made.client()
+            client.send(b"x LOGIN user pass\r\n")
+            made.asked().send(
+                b"HTTP/1.0 200 OK\r\nAuth-Status: OK\r\nAuth-Server: 127.0.0.1\r\nAuth-Port: %d\r\n\r\n"
+                % port
+            )
+            server.stdin.write(b"* OK hi\n")
+            printed(b"LOGIN")
+            server.stdin.write(b"x OK in\n")
+            assert client.line() == b"x OK in\r\n"
+            server.stdin.write(b"r\n")
+            printed(b"no renegotiation")
+            server.kill()
+            assert client.rest() == b""
 
 
 def flight(certificate: Certificate) -> bytes:
