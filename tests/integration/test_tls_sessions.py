@@ -96,6 +96,14 @@ def test_resumption_in_all_workers(door: Door, directives: str, version: ssl.TLS
     assert resumed(door, version, 3) == [kept] * 6
 
 
+@pytest.mark.parametrize(("mode", "size"), [("off", 0), ("none", 32)])
+def test_what_clients_are_told_of_sessions_that_are_not_kept(door: Door, mode: str, size: int) -> None:
+    """Some take it badly to hear that a session cannot be resumed: ``none`` gives it a name all the same."""
+    door.open(f"ssl_session_cache {mode}; ssl_session_tickets off;")
+    with door.connect(trusting(door.pki, maximum_version=V2)) as peer:
+        assert peer.session is not None and len(peer.session.id) == size
+
+
 @pytest.mark.parametrize("size", ["", ":100"])
 def test_builtin_cache_is_each_workers_own(door: Door, size: str) -> None:
     door.open(f"ssl_session_cache builtin{size}; ssl_session_tickets off;", workers=2)
