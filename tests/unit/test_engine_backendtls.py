@@ -182,6 +182,36 @@ def test_wrong_name(certificate: Certificate, name: bytes, words: str) -> None:
         until(lambda: any(words in line for line in made.log()))
 
 
+@pytest.mark.parametrize(
+    ("family", "name", "words"),
+    [
+        (socket.AF_INET6, "::1", ""),
+        (socket.AF_INET6, "2001:db8::1", 'does not match "::1"'),
+        (socket.AF_UNIX, "localhost", ""),
+        (socket.AF_UNIX, "auth.test", 'does not match "localhost"'),
+    ],
+)
+def test_name_of_an_address(tmp_path: Path, family: socket.AddressFamily, name: str, words: str) -> None:
+    """Where proxy_ssl_name does not say whom to expect."""
+    pki = PKI(tmp_path / "pki")
+    files = pki.ca.issue("mail.test", names=[name])
+    context = TLSContext()
+    context.verify_server(1)
+    context.trusted_certificate(os.fsencode(pki.ca.path))
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(files.certificate, files.key)
+    directory = tmp_path if family == socket.AF_UNIX else None
+    with Rig(family=family, directory=directory, proxy_tls=context, proxy_ssl_verify=True) as made:
+        client, backend = login(made, "imap")
+        backend.socket = server.wrap_socket(backend.socket, server_side=True)
+        if words:
+            assert client.rest() == INTERNAL["imap"]
+            until(lambda: any(words in line for line in made.log()))
+        else:
+            backend.send(GREETING["imap"])
+            assert backend.line() == FIRST["imap"]
+
+
 @pytest.mark.parametrize("name", [b"", b"auth.test", b"127.0.0.1"])
 @pytest.mark.directive("proxy_ssl_server_name")
 def test_server_name(certificate: Certificate, name: bytes) -> None:
