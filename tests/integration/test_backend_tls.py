@@ -40,7 +40,8 @@ MODES = {"implicit": "proxy_ssl on;", "starttls": "proxy_ssl_starttls on;"}
 def doors(
     request: pytest.FixtureRequest, dovecot: Dovecot, postfix: Postfix, pki: PKI
 ) -> Iterator[dict[str, int]]:
-    """Ports of fastmail, by protocol; it checks the backends, and shows them a certificate."""
+    """Ports of fastmail, by protocol, and of SMTP with XCLIENT; it checks the backends, and shows them a
+    certificate."""
     if request.param == "implicit":
         backends = {"imap": dovecot.imaps, "pop3": dovecot.pop3s, "smtp": postfix.submissions}
     else:
@@ -49,10 +50,11 @@ def doors(
     def judge(asked: Request) -> Moves:
         return (answer("OK", port=backends[asked.headers["auth-protocol"]]),)
 
-    doors = {protocol: ports.reserve() for protocol in backends}
+    doors = {protocol: ports.reserve() for protocol in (*backends, "smtp xclient")}
     servers = "".join(
-        f"server {{ listen 127.0.0.1:{port} ssl; protocol {protocol}; }}\n"
-        for protocol, port in doors.items()
+        f"server {{ listen 127.0.0.1:{port} ssl; protocol {name.split()[0]}; "
+        f"xclient {'on' if 'xclient' in name else 'off'}; }}\n"
+        for name, port in doors.items()
     )
     with AuthServer(judge) as auth:
         mail = (
@@ -60,7 +62,7 @@ def doors(
             f"proxy_smtp_auth on; proxy_ssl_trusted_certificate {pki.ca.path};\n"
             f"proxy_ssl_certificate {pki.client.certificate};\n"
             f"proxy_ssl_certificate_key {pki.client.key}; ssl_certificate {pki.server.certificate};\n"
-            f"ssl_certificate_key {pki.server.key}; xclient off;\n"
+            f"ssl_certificate_key {pki.server.key};\n"
         )
         with Proxy("fastmail", mail + servers, list(doors.values())):
             yield doors
@@ -99,11 +101,13 @@ def test_pop3(doors: dict[str, int], trusting: ssl.SSLContext) -> None:
     client.quit()
 
 
-def test_smtp(doors: dict[str, int], trusting: ssl.SSLContext, postfix: Postfix) -> None:
-    with smtplib.SMTP_SSL("127.0.0.1", doors["smtp"], "me.test", timeout=20, context=trusting) as client:
+@pytest.mark.parametrize("door", ["smtp", "smtp xclient"])
+def test_smtp(doors: dict[str, int], door: str, trusting: ssl.SSLContext, postfix: Postfix) -> None:
+    sent = postfix.log().count("status=sent")
+    with smtplib.SMTP_SSL("127.0.0.1", doors[door], "me.test", timeout=20, context=trusting) as client:
         client.login(USER, PASSWORD)
         client.sendmail(f"{USER}@{DOMAIN}", [f"{USER}@{DOMAIN}"], MESSAGE)
-    wait_for("delivery", lambda: "status=sent" in postfix.log())
+    wait_for("delivery", lambda: postfix.log().count("status=sent") > sent)
 
 
 @pytest.mark.parametrize(
