@@ -163,6 +163,11 @@ MAIL = [
     ),
     ("ssl_protocols TLSv2;", 'invalid value "TLSv2"'),
     ("ssl_session_timeout 1ms;", '"ssl_session_timeout" directive invalid value'),
+    ("ssl_certificate_reload maybe;", '"ssl_certificate_reload" directive invalid value'),
+    ("ssl_certificate_reload -1;", '"ssl_certificate_reload" directive invalid value'),
+    ("ssl_certificate_reload on off;", 'invalid number of arguments in "ssl_certificate_reload" directive'),
+    ("proxy_ssl maybe;", 'invalid value "maybe" in "proxy_ssl" directive, it must be "on" or "off"'),
+    ("proxy_ssl_verify_depth x;", '"proxy_ssl_verify_depth" directive invalid number'),
     ("ssl_early_data on;", '"ssl_early_data" directive is not allowed here'),
 ]
 
