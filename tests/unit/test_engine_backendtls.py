@@ -120,6 +120,25 @@ def test_a3_an_offer_taken_away_is_no_login(certificate: Certificate, protocol: 
         until(lambda: any("upstream does not offer STARTTLS while" in line for line in made.log()))
 
 
+@pytest.mark.parametrize("reset", [False, True])
+@pytest.mark.parametrize("relaying", [False, True])
+def test_backend_that_goes_without_a_word(certificate: Certificate, relaying: bool, reset: bool) -> None:
+    """No close_notify: what it has said before is passed on, and the client hears of the end."""
+    with rig(certificate) as made:
+        client, backend = login(made, "imap")
+        secure(backend, certificate)
+        backend.send(GREETING["imap"])
+        assert backend.line() == FIRST["imap"]
+        if relaying:
+            backend.send(b"x OK in\r\n")
+            assert client.line() == b"x OK in\r\n"
+            backend.send(b"* BYE\r\n")
+            assert client.line() == b"* BYE\r\n"
+        backend.close(reset=reset)
+        assert client.rest() == (b"" if relaying else INTERNAL["imap"])
+        made.quiet()
+
+
 REFUSALS = {"imap": b"x OK logged in\r\n", "pop3": b"-ERR not now\r\n", "smtp": b"454 4.7.0 not now\r\n"}
 
 
