@@ -55,14 +55,19 @@ class Torn:
         self.peer = peer
         self.size = size
         self.hold = False  # the last flight of the handshake
+        self.left = 1 << 30  # bytes to be sent; then EOFError is raised
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = context.wrap_bio(self.incoming, self.outgoing, server_hostname="auth.test")
         peer.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def _pump(self) -> None:
-        data = self.outgoing.read()
+        said = self.outgoing.read()
+        data = said[: self.left]
+        self.left -= len(data)
         for at in range(0, len(data), self.size):
             self.peer.send(data[at : at + self.size])
+        if len(data) < len(said):
+            raise EOFError
 
     def _until(self, call: Callable[..., Any], *arguments: object) -> Any:
         while True:
@@ -155,6 +160,29 @@ def test_torn(certificate: Certificate, context: TLSContext, version: ssl.TLSVer
         assert client.line() == b"a OK in\r\n"
         client.send(b"b NOOP\r\n")
         assert backend.line() == b"b NOOP\r\n"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_handshake_that_ends_at_any_byte(
+    certificate: Certificate, context: TLSContext, version: ssl.TLSVersion
+) -> None:
+    trusted = trusting(certificate, version)
+    with Rig(tls=context, flags=LISTEN_SSL) as rig:
+        size, done = 0, False
+        while not done:
+            client = Torn(rig.connect(), trusted, 100_000)
+            client.left = size
+            with contextlib.suppress(EOFError):
+                client.handshake()
+                done = True
+            client.peer.close()
+            size += 1
+        assert size > 200  # what a client sends in a handshake
+        rig.quiet()
+        assert rig.stat("accepted") == size
+        client = Torn(rig.connect(), trusted, 100_000)
+        client.handshake()
+        assert client.line() == b"* OK IMAP4 ready\r\n"
 
 
 @pytest.mark.parametrize("options", [[], [(b"Options", b"KTLS")]])
