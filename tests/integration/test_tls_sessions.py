@@ -1,16 +1,13 @@
 """TLS sessions of clients: resumed by tickets and by caches, in all workers, over a reload; and where not."""
 
-import os
-import signal
 import socket
 import ssl
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from support.authserver import AuthServer
-from support.door import V2, V3, Door, trusting
+from support.door import V2, V3, Door, served_by, trusting
 from support.listener import PATIENCE
 from support.pki import PKI
 from support.ports import reserve
@@ -23,26 +20,6 @@ def reload_all(site: Site, count: int) -> None:
     site.signal("reload")
     site.wait_workers(count, besides=before)
     wait_for("the old workers' end", lambda: not any(map(alive, before)))
-
-
-def halted(pid: int) -> bool:
-    """Whether all threads of the process have stopped."""
-    threads = Path(f"/proc/{pid}/task").iterdir()
-    return all((thread / "stat").read_text().rpartition(")")[2].split()[0] == "T" for thread in threads)
-
-
-@contextmanager
-def served_by(worker: int, workers: Iterable[int]) -> Iterator[None]:
-    """Whoever connects meets this worker: the others stand still."""
-    others = [other for other in workers if other != worker]
-    for other in others:
-        os.kill(other, signal.SIGSTOP)
-    try:
-        wait_for("the others to stop", lambda: all(map(halted, others)))
-        yield
-    finally:
-        for other in others:
-            os.kill(other, signal.SIGCONT)
 
 
 def resumed(

@@ -1,13 +1,18 @@
 """A fastmail that speaks TLS with clients, and a client that trusts it."""
 
+import os
+import signal
 import socket
 import ssl
 import subprocess
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from support.authserver import AuthServer
 from support.listener import PATIENCE
 from support.pki import PKI, Files
-from support.processes import Site
+from support.processes import Site, wait_for
 
 V2, V3 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 
@@ -59,3 +64,23 @@ def s_client(door: Door, *arguments: str, text: bytes = b"a LOGOUT\r\n") -> str:
         input=text, capture_output=True, timeout=PATIENCE,
     )  # fmt: skip
     return (result.stdout + result.stderr).decode("latin-1")
+
+
+def halted(pid: int) -> bool:
+    """Whether all threads of the process have stopped."""
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    return all((thread / "stat").read_text().rpartition(")")[2].split()[0] == "T" for thread in threads)
+
+
+@contextmanager
+def served_by(worker: int, workers: Iterable[int]) -> Iterator[None]:
+    """Whoever connects meets this worker: the others stand still."""
+    others = [other for other in workers if other != worker]
+    for other in others:
+        os.kill(other, signal.SIGSTOP)
+    try:
+        wait_for("the others to stop", lambda: all(map(halted, others)))
+        yield
+    finally:
+        for other in others:
+            os.kill(other, signal.SIGCONT)
