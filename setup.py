@@ -6,9 +6,14 @@ FASTMAIL_DEBUG=1     -O0 -g, with bounds checks and asserts.
 FASTMAIL_SANITIZE=1  AddressSanitizer and UndefinedBehaviorSanitizer (used by ci/sanitize).
 FASTMAIL_COVERAGE=1  counts how often each line is run (used by ci/coverage).
 FASTMAIL_WERROR=1    C compiler warnings are errors (used by ci/test).
+
+FASTMAIL_STATIC_OPENSSL=1  OpenSSL becomes part of the engine, hidden from the rest of the process (used by
+                           ci/wheels), instead of the system's being used. pkg-config says where it is.
 """
 
 import os
+import subprocess
+import sys
 from glob import glob
 from pathlib import Path
 
@@ -19,6 +24,7 @@ DEBUG = os.environ.get("FASTMAIL_DEBUG") == "1"
 SANITIZE = os.environ.get("FASTMAIL_SANITIZE") == "1"
 COVERAGE = os.environ.get("FASTMAIL_COVERAGE") == "1"
 WERROR = os.environ.get("FASTMAIL_WERROR") == "1"
+STATIC_OPENSSL = os.environ.get("FASTMAIL_STATIC_OPENSSL") == "1"
 
 # The last four are what Cython's own generated code cannot avoid.
 warnings = [
@@ -56,6 +62,28 @@ directives = {
 }
 compile_args = [*optimise, *warnings]
 macros: list[tuple[str, str | None]] = [] if checked else [("CYTHON_WITHOUT_ASSERTIONS", None)]
+macros.append(("FASTMAIL_STATIC_OPENSSL", str(int(STATIC_OPENSSL))))
+
+
+def static_openssl() -> tuple[list[str], list[str]]:
+    """What the compiler and the linker need to know."""
+    command = ["pkg-config", "--static", "libssl", "libcrypto"]
+    try:
+        headers, libraries = (
+            subprocess.run([*command, what], check=True, stdout=subprocess.PIPE, text=True).stdout.split()
+            for what in ("--cflags", "--libs")
+        )
+    except (OSError, subprocess.CalledProcessError) as error:
+        sys.exit(f"FASTMAIL_STATIC_OPENSSL=1: {error}")
+    archives = {"-lssl": "-l:libssl.a", "-lcrypto": "-l:libcrypto.a"}
+    # The interpreter has a libssl of its own: neither may find the other's functions.
+    return headers, [*(archives.get(word, word) for word in libraries), "-Wl,--exclude-libs,ALL"]
+
+
+if STATIC_OPENSSL:
+    headers, archives = static_openssl()
+    compile_args += headers
+    link_args += archives
 
 
 def flags_file() -> tuple[str, bool]:
@@ -76,7 +104,7 @@ extension = Extension(
     depends=[*sorted(glob("fastmail/engine/*.p[yx][xdi]")), flags],
     extra_compile_args=compile_args,
     extra_link_args=link_args,
-    libraries=["ssl", "crypto"],
+    libraries=[] if STATIC_OPENSSL else ["ssl", "crypto"],
     define_macros=macros,
 )
 setup(

@@ -45,6 +45,13 @@ Reopen a log with dup2() onto the same descriptor: the engine need not be told.
 Network = tuple[int, bytes, int]
 """``(AF_INET or AF_INET6, packed address, prefix length)``; ``(AF_UNIX, b"", 0)`` is every unix socket."""
 
+OPENSSL_COMPILED: str
+"""The OpenSSL that the engine was compiled with: ``OpenSSL 3.0.19 27 Jan 2026``."""
+OPENSSL_RUNNING: str
+"""The one it uses."""
+OPENSSL_STATIC: bool
+"""That is part of the engine, not a library of the system (see setup.py)."""
+
 class TLSError(Exception):
     """A TLS context cannot be made of what was given. str() is nginx's message, with OpenSSL's own."""
 

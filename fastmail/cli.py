@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import ssl
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from fastmail.config import ConfigError, Configuration, Defaults
 from fastmail.logs import STDERR_FD, Log, bootstrap, say, write
-from fastmail.server import built_by, pidfile, product
+from fastmail.server import built_by, built_with, pidfile, product
 
 if TYPE_CHECKING:
     from fastmail.server.cycle import Options
@@ -211,7 +210,7 @@ def _print_about(identity: str, flags: set[str]) -> None:
     if "V" in flags:
         lines += [
             f"built by {built_by()}",
-            f"built with {ssl.OPENSSL_VERSION}",
+            *built_with(),
             "TLS SNI support enabled",
             f"configure arguments: --prefix={defaults.prefix.rstrip('/')} --conf-path={defaults.conf}"
             f" --error-log-path={defaults.error_log} --pid-path={defaults.pid}"

@@ -3,6 +3,8 @@ read: workers may not be able to read the files."""
 
 from __future__ import annotations
 
+import os
+import re
 import ssl
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,14 @@ if TYPE_CHECKING:
     from .statement import Environment, Scope
 
 
+_BUNDLES = (
+    "/etc/pki/tls/certs/ca-bundle.crt",  # Red Hat
+    "/etc/ssl/certs/ca-certificates.crt",  # Debian, Alpine, Arch
+    "/etc/ssl/ca-bundle.pem",  # SUSE
+)
+"""Where distributions keep the CAs that they trust."""
+
+
 def trust(cafile: str | None = None) -> ssl.SSLContext:
     """TLS that verifies the auth server against ``cafile``, or the system's trust store.
 
@@ -23,11 +33,25 @@ def trust(cafile: str | None = None) -> ssl.SSLContext:
     """
     # Not create_default_context(): from Python 3.13 on it refuses CAs that nginx trusts.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    cafile = cafile or _distribution_bundle()
     if cafile is None:
         context.load_default_certs()
     else:
         context.load_verify_locations(cafile)
     return context
+
+
+def _distribution_bundle() -> str | None:
+    """For an interpreter that was built elsewhere, and whose OpenSSL finds no CAs here."""
+    paths = ssl.get_default_verify_paths()
+    if {paths.openssl_cafile_env, paths.openssl_capath_env} & os.environ.keys():
+        return None
+    if paths.cafile or (paths.capath and any(map(_HASHED.fullmatch, os.listdir(paths.capath)))):
+        return None
+    return next(filter(os.path.exists, _BUNDLES), None)
+
+
+_HASHED = re.compile(r"[0-9a-f]{8}\.[0-9]+")  # how OpenSSL finds a CA's file in a directory
 
 
 def load(server: Scope, values: Mapping[str, Any], environment: Environment) -> ssl.SSLContext | None:

@@ -296,6 +296,7 @@ cdef extern from * nogil:
     """
     #include <stdlib.h>
     #include <string.h>
+    #include <unistd.h>
     #include <openssl/conf.h>
     #include <openssl/core_names.h>
     #include <openssl/dh.h>
@@ -423,10 +424,30 @@ cdef extern from * nogil:
         return X509_get_ext_d2i(x, NID_subject_alt_name, NULL, NULL);
     }
 
-    /* The section "nginx" of the OpenSSL configuration file, as a program of that name reads it. */
-    static void fm_load_nginx_section(void) {
-        char *file = CONF_get1_default_config_file();
+    /* openssl.cnf, to be freed. One that is part of the engine knows the directory of the machine that it was
+       built on only: it looks where Red Hat, Debian and the others keep the file. */
+    static char *fm_configuration_file(void) {
+    #if FASTMAIL_STATIC_OPENSSL
+        static const char *const places[] = {
+            "/etc/pki/tls/openssl.cnf", "/usr/lib/ssl/openssl.cnf", "/etc/ssl/openssl.cnf",
+        };
+        if (secure_getenv("OPENSSL_CONF") == NULL)
+            for (size_t i = 0; i < sizeof(places) / sizeof(*places); i++)
+                if (access(places[i], R_OK) == 0)
+                    return OPENSSL_strdup(places[i]);
+    #endif
+        return CONF_get1_default_config_file();
+    }
+
+    /* openssl.cnf: its own section, unless the process has read it before, then "nginx", as a program of that
+       name does. For nothing of OpenSSL to be used before. */
+    static void fm_load_configuration(void) {
+        char *file = fm_configuration_file();
+        OPENSSL_INIT_SETTINGS *settings = OPENSSL_INIT_new();
         CONF *conf = NCONF_new(NULL);
+        if (file && settings && OPENSSL_INIT_set_config_filename(settings, file))
+            OPENSSL_init_crypto(OPENSSL_INIT_LOAD_CONFIG, settings);
+        OPENSSL_INIT_free(settings);
         if (file && conf && NCONF_load(conf, file, NULL) > 0 && NCONF_get_string(conf, NULL, "nginx"))
             CONF_modules_load(conf, "nginx", CONF_MFLAGS_DEFAULT_SECTION | CONF_MFLAGS_IGNORE_RETURN_CODES);
         NCONF_free(conf);
@@ -454,10 +475,17 @@ cdef extern from * nogil:
     GENERAL_NAMES *fm_alternative_names(const X509 *x) noexcept
     int fm_dns_name(const GENERAL_NAMES *names, int i, const char **name) noexcept
     void GENERAL_NAMES_free(GENERAL_NAMES *names) noexcept
-    void fm_load_nginx_section() noexcept
+    void fm_load_configuration() noexcept
+    bint FASTMAIL_STATIC_OPENSSL
     int fm_set_ticket_mac(EVP_MAC_CTX *mac, unsigned char *key, size_t n) noexcept
     void fm_free_certificates(stack_st_X509 *chain) noexcept
     void fm_free_names(stack_st_X509_NAME *names) noexcept
+
+cdef extern from "openssl/crypto.h" nogil:
+    const char *OPENSSL_VERSION_TEXT
+    enum:
+        OPENSSL_VERSION
+    const char *OpenSSL_version(int what) noexcept
 
 cdef extern from "openssl/rand.h" nogil:
     int RAND_bytes(unsigned char *buf, int n) noexcept

@@ -15,7 +15,12 @@ cdef dict VERIFY_CLIENT = {
     "off": VERIFY_OFF, "on": VERIFY_ON, "optional": VERIFY_OPTIONAL, "optional_no_ca": VERIFY_OPTIONAL_NO_CA,
 }
 
-cdef bint nginx_section_loaded = False
+fm_load_configuration()
+
+# What the engine was compiled with, what it runs with, and whether that is part of it.
+OPENSSL_COMPILED = OPENSSL_VERSION_TEXT.decode()
+OPENSSL_RUNNING = OpenSSL_version(OPENSSL_VERSION).decode()
+OPENSSL_STATIC = bool(FASTMAIL_STATIC_OPENSSL)
 
 cdef struct NamedPair:
     const char *name            # lower case; may begin with "*."
@@ -171,10 +176,6 @@ cdef class TLSContext:
     cdef TLSStore store
 
     def __init__(self):
-        global nginx_section_loaded
-        if not nginx_section_loaded:
-            nginx_section_loaded = True
-            fm_load_nginx_section()
         self.kept = []
         ERR_clear_error()
         self.ctx = SSL_CTX_new(TLS_method())

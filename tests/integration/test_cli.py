@@ -60,7 +60,8 @@ def test_how_it_was_built(site: Site) -> None:
     result = site.run("-V", name="nginx")
     assert (result.returncode, result.stdout) == (0, "")
     lines = result.stderr.splitlines()
-    assert [line.partition(" ")[0] for line in lines] == ["nginx", "built", "built", "TLS", "configure"]
+    words = ["nginx", "built", "built", "https", "TLS", "configure"]
+    assert [line.partition(" ")[0] for line in lines] == words
     assert "--conf-path=/etc/nginx/nginx.conf " in lines[-1]
 
 

@@ -1,6 +1,7 @@
 """``auth_http https://`` in real workers, with ``user nobody``."""
 
 import http.server
+import socket
 import ssl
 import threading
 from collections.abc import Iterator
@@ -8,6 +9,8 @@ from pathlib import Path
 
 import pytest
 from support.certificate import Certificate
+from support.distribution import Distribution
+from support.listener import PATIENCE
 from support.pki import PKI
 from support.ports import HOST, reserve
 from support.processes import USER, Echo, Session, Site
@@ -41,12 +44,16 @@ def https_port(backend: Echo, tmp_path: Path) -> Iterator[int]:
     server.server_close()
 
 
-def start(site: Site, https_port: int, tmp_path: Path, host: str) -> int:
-    """Start it with a trust store that only we can read; the port of the proxy."""
+def start(site: Site, https_port: int, tmp_path: Path, host: str, listen: str = "") -> int:
+    """Start it with a trust store that only we can read; the port of the proxy.
+
+    ``listen`` follows the address that it listens on.
+    """
     port = reserve()
     tmp_path.chmod(0o700)
     site.configure(
-        f"auth_http https://{host}:{https_port}/a; server {{ listen 127.0.0.1:{port}; protocol imap; }}",
+        f"auth_http https://{host}:{https_port}/a; "
+        f"server {{ listen 127.0.0.1:{port}{listen}; protocol imap; }}",
         main=USER,
     )
     trusted = str(tmp_path / "certificate.pem")
@@ -66,6 +73,26 @@ def test_login(site: Site, https_port: int, tmp_path: Path) -> None:
     assert imports(site) == []
 
 
+def test_login_over_tls(site: Site, https_port: int, tmp_path: Path) -> None:
+    """Python's OpenSSL towards the auth server and the engine's towards clients, in one process."""
+    own = PKI(tmp_path / "own")
+    files = f"ssl_certificate {own.server.certificate}; ssl_certificate_key {own.server.key}"
+    port = start(site, https_port, tmp_path, HOST, f" ssl; {files}")
+    context = ssl.create_default_context(cafile=own.ca.path)
+    for _ in range(3):
+        with (
+            socket.create_connection((HOST, port), PATIENCE) as raw,
+            context.wrap_socket(raw, server_hostname=HOST) as client,
+            client.makefile("rb") as lines,
+        ):
+            assert lines.readline() == b"* OK IMAP4 ready\r\n"
+            client.sendall(b"a LOGIN user secret\r\n")
+            assert lines.readline() == b"a OK logged in\r\n"
+            client.sendall(b"hello\r\n")
+            assert lines.readline() == b"* hello\r\n"
+    assert imports(site) == []
+
+
 def test_certificate_for_another_name(site: Site, https_port: int, tmp_path: Path) -> None:
     port = start(site, https_port, tmp_path, "localhost")
     with pytest.raises(AssertionError, match="BAD internal server error"):
@@ -75,6 +102,27 @@ def test_certificate_for_another_name(site: Site, https_port: int, tmp_path: Pat
         "certificate is not valid for 'localhost' while in http auth state, "
     )
     assert imports(site) == []
+
+
+@pytest.mark.parametrize(
+    "bundle",
+    ["/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/ca-bundle.pem"],
+)
+def test_distribution_that_the_interpreter_does_not_know(
+    site: Site, https_port: int, port: int, tmp_path: Path, bundle: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its OpenSSL was built to look where nothing is, as that of an interpreter from elsewhere."""
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    distribution = Distribution(tmp_path)
+    distribution.put(bundle, (tmp_path / "certificate.pem").read_text())
+    site.configure(
+        f"auth_http https://{HOST}:{https_port}/a; server {{ listen 127.0.0.1:{port}; protocol imap; }}",
+        main=USER,
+    )
+    site.start(within=distribution.within)
+    with Session(port) as session:
+        session.exchange()
 
 
 # --- auth_http_ssl_* -------------------------------------------------------------------------------

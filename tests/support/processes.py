@@ -115,11 +115,19 @@ class Site:
         assert (result.returncode, result.stderr) == (0, "")
 
     def start(
-        self, *arguments: str, patch: str = "", environment: dict[str, str] | None = None
+        self,
+        *arguments: str,
+        patch: str = "",
+        environment: dict[str, str] | None = None,
+        within: Sequence[str] = (),
     ) -> "subprocess.Popen[bytes]":
-        """Start the master in the foreground; returns when it is up (its workers have been started)."""
+        """Start the master in the foreground; returns when it is up (its workers have been started).
+
+        ``within`` is a command that becomes the one whose words follow it.
+        """
         since = self.log_size
-        child = self.launch(self.command("-g", "daemon off;", *arguments, patch=patch), environment or {})
+        command = [*within, *self.command("-g", "daemon off;", *arguments, patch=patch)]
+        child = self.launch(command, environment or {})
         wait_for(
             "pid file",
             lambda: child.poll() is not None or self._pid_in_file() == child.pid,
