@@ -9,14 +9,11 @@
 top=$PWD
 [[ -x .venv/bin/python ]] || ci/setup test || exit 1
 
-# Files keep their times, so that only what has changed is compiled again.
-copy_tree() {
+# What was compiled stays, so that only what has changed is compiled again.
+copy_sources() {
     mkdir -p "$copy" &&
         find "$copy" -type f ! -path "$copy/build/*" ! -name '_speedups*.c' ! -name '*.so' -delete &&
-        git ls-files -z --cached --others --exclude-standard |
-        while IFS= read -r -d '' file; do
-            if [[ -e $file ]]; then printf '%s\0' "$file"; fi
-        done | xargs -0 cp --parents --preserve=mode,timestamps -t "$copy"
+        copy_tree "$copy"
 }
 build_here() { env "$1=1" FASTMAIL_WERROR=1 "$top/.venv/bin/python" setup.py -q build_ext --inplace; }
 
@@ -24,7 +21,7 @@ build_copy() {
     copy=$top/.cache/$1
     site=$copy/build/site
     reports=$copy/reports
-    step "Copying the tree" copy_tree || exit 1
+    step "Copying the tree" copy_sources || exit 1
     cd "$copy" || exit 1
     step "Building with $2" build_here "$2" || exit 1
     rm -rf "$reports"

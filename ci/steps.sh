@@ -1,5 +1,6 @@
-# Sourced by the scripts beside it. `step TEXT COMMAND...` runs a command quietly: one line for each step,
-# the command's whole output if it fails.
+# Sourced by the scripts beside it.
+
+# `step TEXT COMMAND...` runs a command quietly: one line for each step, the command's whole output if it fails.
 
 step() {
     local text=$1 started=$SECONDS file log status=0
@@ -17,4 +18,12 @@ step() {
     fi
     exec {log}>&-
     return "$status"
+}
+
+# Copies the tree, as git knows it or would add it, to a directory. Files keep their times.
+copy_tree() {
+    git ls-files -z --cached --others --exclude-standard |
+        while IFS= read -r -d '' file; do
+            if [[ -e $file ]]; then printf '%s\0' "$file"; fi
+        done | xargs -0 cp --parents --preserve=mode,timestamps -t "$1"
 }

@@ -326,8 +326,9 @@ def test_a24_plain_text_to_a_tls_port(door: Door) -> None:
     door.open()
     with socket.create_connection(("127.0.0.1", door.port), PATIENCE) as peer:
         peer.sendall(b"a LOGIN user pass\r\n")
-        while peer.recv(4096):
-            pass
+        with contextlib.suppress(ConnectionResetError):  # OpenSSL from 3.2 on reads a header alone
+            while peer.recv(4096):
+                pass
     line = door.site.wait_log("SSL_do_handshake")
     assert "[info]" in line and "wrong version number" in line
 
