@@ -6,13 +6,13 @@ import asyncio
 import os
 import signal
 import socket
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
 from fastmail.demo.protocols import Protocol
+from fastmail.server.upgrade import own_command
 
 START_TIMEOUT = 15  # seconds
 STOP_TIMEOUT = 5  # seconds
@@ -93,10 +93,10 @@ class Proxy:
         return self
 
     async def _start(self) -> None:
+        names = ["-p", self._directory.name, "-e", "error.log", "-c", "fastmail.conf"]
         with open(self._folder / "output", "wb") as output:
             self._child = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "fastmail", "-p", self._directory.name, "-e", "error.log"),
-                *("-c", "fastmail.conf", "-g", "daemon off;"),
+                *own_command([*names, "-g", "daemon off;"]),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -10,7 +10,7 @@ import re
 import signal
 import socket
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NoReturn
 
 from fastmail.logs import CRIT, Log, describe
@@ -87,20 +87,23 @@ def _numbers(text: str, log: Log) -> list[int]:
     return numbers
 
 
-def own_command() -> list[str]:
+def own_command(arguments: Sequence[str] | None = None) -> list[str]:
     """The command that starts this program again, whatever the current directory is by then.
+
+    With other ``arguments``, if there are any; with the same otherwise.
 
     A script is executed by its own path, not through our interpreter: what lies there by then may be another
     program altogether.
     """
+    arguments = sys.argv[1:] if arguments is None else arguments
     specification = getattr(sys.modules["__main__"], "__spec__", None)
     script = os.path.abspath(sys.argv[0])
     if specification is None and os.access(script, os.X_OK) and os.path.isfile(script):
-        return [script, *sys.argv[1:]]
+        return [script, *arguments]
     options = sys.orig_argv[1 : len(sys.orig_argv) - len(sys.argv) + 1]
     if specification is None and options:
         options[-1] = script  # python [options] script
-    return [sys.executable, *options, *sys.argv[1:]]
+    return [sys.executable, *options, *arguments]
 
 
 def execute(

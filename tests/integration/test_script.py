@@ -42,6 +42,15 @@ def test_version_by_name(link: Path) -> None:
     assert result.stderr.startswith(f"{link.name} version: {link.name}/")
 
 
+def test_demo_beside_another_fastmail(script: Path, tmp_path: Path) -> None:
+    """Every process of the demo is the installed program, whatever lies in the current directory."""
+    (tmp_path / "fastmail").mkdir()
+    (tmp_path / "fastmail/__init__.py").write_text("raise ImportError('another fastmail')\n")
+    command = [str(script), "demo", "--check", "--ports", "0,0,0"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
 @pytest.fixture
 def masters() -> Iterator[list[int]]:
     """Masters to end, if they still live."""
