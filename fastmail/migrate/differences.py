@@ -212,6 +212,7 @@ would begin another command, or another field. The client gets the internal erro
                 """\
 **`proxy_ssl`** and what belongs to it, spelled as in nginx's `stream`, and `proxy_ssl_starttls` are additions. Where
 `proxy_ssl_name` is not set, certificates must name the address that the auth server gave; nginx cannot check one.
+What a backend says in clear where TLS is due is never handed on, `proxy_pass_error_message` or not.
 """,
                 never,
             ),
@@ -363,6 +364,13 @@ whichever way nginx was built.
             Difference(
                 """\
 **`--help`, `--version`, `--pid`, `--error-log`**, `fastmail demo` and `fastmail migrate` are additions.
+""",
+                never,
+            ),
+            Difference(
+                """\
+**`-V`** says whether OpenSSL is linked statically, and names Python's as well, which is towards `https://` auth
+servers ([openssl.md](openssl.md)).
 """,
                 never,
             ),
