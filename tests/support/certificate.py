@@ -14,7 +14,8 @@ class Certificate:
         subprocess.run(
             ["openssl", "req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
              "-keyout", self.key, "-out", self.path, "-days", "2", "-subj", "/CN=auth.test",
-             "-addext", "subjectAltName=IP:127.0.0.1,DNS:auth.test"],
+             "-addext", "subjectAltName=IP:127.0.0.1,DNS:auth.test",
+             "-addext", "keyUsage=critical,digitalSignature,keyCertSign"],
             check=True, capture_output=True,
         )  # fmt: skip
 
