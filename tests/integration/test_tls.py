@@ -1,5 +1,6 @@
 """TLS towards clients: each ssl_* directive by what a client, the auth server or the log sees."""
 
+import contextlib
 import socket
 import ssl
 import subprocess
