@@ -135,7 +135,15 @@ def describe() -> list[tuple[str, str]]:
     return [
         ("processor", f"{cpu[1] if cpu else platform.machine()}, {os.cpu_count()} cores"),
         ("system", f"{system[1] if system else 'Linux'}, kernel {platform.release()}"),
+        ("network", f"loopback, congestion control {congestion_control()}"),
     ]
+
+
+def congestion_control() -> str:
+    """The kernel's name for what connections over 127.0.0.1 use (TCP_CONGESTION)."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        with socket.create_connection(server.getsockname()) as connection:
+            return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0").decode()
 
 
 def fastmail_versions() -> str:
