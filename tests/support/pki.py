@@ -19,10 +19,6 @@ _AUTHORITY_USAGE = x509.KeyUsage(
 )  # fmt: skip
 _NOW = datetime.datetime.now(datetime.UTC)
 _DAY = datetime.timedelta(days=1)
-_CA_KEY_USAGE = x509.KeyUsage(
-    digital_signature=False, content_commitment=False, key_encipherment=False, data_encipherment=False,
-    key_agreement=False, key_cert_sign=True, crl_sign=True, encipher_only=False, decipher_only=False,
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -67,7 +63,7 @@ class Authority:
         validity = (_NOW + days[0] * _DAY, _NOW + days[1] * _DAY)
         self.certificate = _sign(
             self.name, self.key, issuer or self, [], validity, authority=True,
-            more=[] if old else [_CA_KEY_USAGE],
+            more=[] if old else [_AUTHORITY_USAGE],
         )  # fmt: skip
         self.path = directory / f"{common}.pem"
         self.path.write_bytes(pem(self.certificate))
@@ -138,8 +134,6 @@ def _sign(
     builder = builder.public_key(key.public_key()).serial_number(x509.random_serial_number())
     builder = builder.not_valid_before(validity[0]).not_valid_after(validity[1])
     builder = builder.add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
-    if authority:  # RFC 5280 section 4.2.1.3, which Python insists on from 3.13 on
-        builder = builder.add_extension(_AUTHORITY_USAGE, critical=True)
     if names:
         alternatives = x509.SubjectAlternativeName([_general_name(name) for name in names])
         builder = builder.add_extension(alternatives, critical=False)
