@@ -98,11 +98,11 @@ cdef ssize_t channel_recv(Channel *c, char *buf, size_t n) noexcept nogil:
             return IO_ERROR
 
 
-cdef ssize_t channel_put(Channel *c, const char *buf, size_t n) noexcept nogil:
-    """Onto the descriptor itself. A count below ``n`` means that it is full."""
+cdef ssize_t channel_put(Channel *c, const char *buf, size_t n, bint more) noexcept nogil:
+    """Onto the descriptor itself; ``more`` follows at once. A count below ``n`` means that it is full."""
     cdef ssize_t sent
     while True:
-        sent = send(c.fd, buf, n, MSG_NOSIGNAL)
+        sent = send(c.fd, buf, n, MSG_NOSIGNAL | (MSG_MORE if more else 0))
         if sent >= 0:
             if <size_t> sent < n:
                 c.blocked = True
@@ -118,7 +118,7 @@ cdef ssize_t channel_send(Channel *c, const char *buf, size_t n) noexcept nogil:
     """A count below ``n`` means that the socket is full."""
     if c.ssl != NULL:
         return tls_send(c, buf, n)
-    return channel_put(c, buf, n)
+    return channel_put(c, buf, n, False)
 
 
 cdef inline bint channel_at_end(const Channel *c, ssize_t got, size_t wanted) noexcept nogil:

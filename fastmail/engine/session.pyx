@@ -326,7 +326,7 @@ cdef void session_end(Core *core, Session *s) noexcept nogil:
     if s.client.ssl != NULL:
         tls_gather(&s.client)
         done = tls_goodbye(&s.client)
-        tls_release(&s.client)
+        tls_release_last(&s.client)
     if done and not tls_holds(&s.client):
         session_close(core, s)
         return

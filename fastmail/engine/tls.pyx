@@ -4,7 +4,7 @@
 
 cdef enum:
     RECORD_MAX = 16 * 1024      # bytes of what is said in one
-    HELD_MAX = SHARED_SIZE + 4096   # bytes that wait for others: what the relay reads at once, in records
+    HELD_MAX = RECORD_MAX + 4096    # bytes of records that wait for others
 
 cdef BIO_METHOD *channel_bio = NULL
 
@@ -12,6 +12,8 @@ cdef struct Link:               # what a BIO knows
     Core *core
     Channel *channel
     bint gathering              # records wait for others, to go out with them
+    bint more                   # what is sent now is followed by more at once
+    bint finished               # our direction has been ended
     char *held                  # as it goes out: what is in clear is wiped, this is not
     uint32_t start
     uint32_t end
@@ -50,7 +52,7 @@ cdef bint link_push(Link *link) noexcept nogil:
     """Send what is held. False: some is left, or an error; errno tells which (EAGAIN)."""
     cdef ssize_t sent
     while link.end > link.start:
-        sent = channel_put(link.channel, link.held + link.start, link.end - link.start)
+        sent = channel_put(link.channel, link.held + link.start, link.end - link.start, link.more)
         if sent < 0:
             return False
         link.start += <uint32_t> sent
@@ -89,7 +91,7 @@ cdef int bio_write(BIO *b, const char *buf, int n) noexcept nogil:
     if link.gathering and link_hold(link, buf, <uint32_t> n):
         return n
     if link_push(link):
-        sent = channel_put(link.channel, buf, <size_t> n)
+        sent = channel_put(link.channel, buf, <size_t> n, link.more)
         if sent >= 0:
             return <int> sent
     if fm_errno() == EAGAIN:
@@ -133,6 +135,21 @@ cdef void tls_release(Channel *c) noexcept nogil:
     if link != NULL:
         link.gathering = False
         link_push(link)
+
+
+cdef void tls_release_last(Channel *c) noexcept nogil:
+    """Behind close_notify: our direction ends, in the same segment if there is room."""
+    cdef Link *link = tls_link(c)
+    cdef bint all_sent
+    if link == NULL:
+        return
+    link.gathering = False
+    link.more = True
+    all_sent = link_push(link)
+    link.more = False
+    if all_sent and not link.finished:
+        link.finished = True
+        shutdown(c.fd, SHUT_WR)
 
 
 cdef bint tls_holds(const Channel *c) noexcept nogil:
@@ -213,11 +230,16 @@ cdef ssize_t tls_result(Channel *c, int result, bint reading) noexcept nogil:
 
 
 cdef ssize_t tls_handshake(Channel *c) noexcept nogil:
-    """1: done; else as tls_result()."""
+    """1: done; else as tls_result(). Until then libssl keeps the blocks that it reads and writes records in;
+    from then on it gives them back after each."""
     cdef int result
     ERR_clear_error()
     result = SSL_do_handshake(c.ssl)
-    return 1 if result == 1 else tls_result(c, result, True)
+    if result != 1:
+        return tls_result(c, result, True)
+    SSL_set_mode(c.ssl, SSL_MODE_RELEASE_BUFFERS)
+    SSL_free_buffers(c.ssl)
+    return 1
 
 
 cdef ssize_t tls_recv(Channel *c, char *buf, size_t n) noexcept nogil:
@@ -230,7 +252,10 @@ cdef ssize_t tls_recv(Channel *c, char *buf, size_t n) noexcept nogil:
         result = SSL_read(c.ssl, buf + got, <int> (n - got))
         if result > 0:
             got += <size_t> result
-            continue
+            if c.raw or c.ended or SSL_has_pending(c.ssl):
+                continue
+            c.readable = False      # to ask again would take a block for nothing
+            break
         outcome = tls_result(c, result, True)
         if got == 0:
             return outcome
@@ -244,27 +269,19 @@ cdef ssize_t tls_recv(Channel *c, char *buf, size_t n) noexcept nogil:
 cdef ssize_t tls_send(Channel *c, const char *buf, size_t n) noexcept nogil:
     """What has been taken may still be held (tls_holds()): then the channel is blocked."""
     cdef Link *link = tls_link(c) if n > RECORD_MAX else NULL
-    cdef bint several = link != NULL and not link.gathering
-    cdef ssize_t sent
-    if several:
-        if not link_push(link):     # never more than one lot is held
-            return IO_AGAIN if fm_errno() == EAGAIN else IO_ERROR
-        link.gathering = True
-    sent = tls_write(c, buf, n)
-    if several:
-        link.gathering = False
-        if not link_push(link) and fm_errno() != EAGAIN:
-            return IO_ERROR
-    return sent
-
-
-cdef ssize_t tls_write(Channel *c, const char *buf, size_t n) noexcept nogil:
     cdef size_t sent = 0
+    cdef size_t part
     cdef int result
     cdef ssize_t outcome
     ERR_clear_error()
     while sent < n:
-        result = SSL_write(c.ssl, buf + sent, <int> (n - sent))
+        part = n - sent
+        if link != NULL and part > RECORD_MAX:
+            part = RECORD_MAX
+            link.more = True        # the kernel fills segments from several records
+        result = SSL_write(c.ssl, buf + sent, <int> part)
+        if link != NULL:
+            link.more = False
         if result > 0:
             sent += <size_t> result
             continue
@@ -283,7 +300,9 @@ cdef ssize_t tls_send_last(Channel *c, const char *buf, size_t n) noexcept nogil
     if sent == <ssize_t> n:
         SSL_shutdown(c.ssl)
         ERR_clear_error()
-    tls_release(c)
+        tls_release_last(c)
+    else:
+        tls_release(c)
     return sent
 
 
