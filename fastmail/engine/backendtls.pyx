@@ -105,6 +105,8 @@ cdef bint session_secure_backend(Core *core, Session *s) noexcept nogil:
     cdef Login *l = s.login
     cdef ssize_t n
     if s.backend.ssl == NULL and s.backend.hangup == HANGUP_BROKEN:
+        if session_guess_failed(core, s):
+            return False
         # Nothing read in clear is ever taken for the backend's word: this only tells why.
         n = channel_recv(&s.backend, core.shared, SHARED_SIZE)
         if n == IO_ERROR:
@@ -124,6 +126,8 @@ cdef bint session_secure_backend(Core *core, Session *s) noexcept nogil:
             channel_watch_out(core, &s.backend, s, TAG_BACKEND)
         return False
     if n != 1:
+        if ERR_peek_error() == 0 and session_guess_failed(core, s):
+            return False
         if n == IO_CLOSED and ERR_peek_error() == 0:
             session_say(s, LOG_ERR, 0, b"peer closed connection in SSL handshake")
         else:

@@ -17,6 +17,7 @@ cdef void session_preconnect(Core *core, Session *s) noexcept nogil:
     """The auth server has been asked. Whatever goes wrong here is not worth a line: it is a guess."""
     cdef Login *l = s.login
     cdef LastBackend *last
+    l.last_backend = 0
     if s.server.last_backends == NULL or l.login.end == l.login.start:
         return
     l.last_backend = id_hash(<const unsigned char *> l.login.data + l.login.start, buffer_used(&l.login))
@@ -49,13 +50,15 @@ cdef bint session_guess_failed(Core *core, Session *s) noexcept nogil:
 
 
 cdef void session_remember_backend(Session *s) noexcept nogil:
-    """The user has logged in there."""
+    """The user has logged in there. A unix socket, whose path has no room here, is forgotten."""
     cdef LastBackend *last
     cdef Endpoint backend
     if s.login.last_backend == 0:
         return
+    last = &s.server.last_backends[s.login.last_backend % LAST_BACKENDS]
     endpoint_of(&backend, &s.login.upstream_address.addr)
     if is_internet(&backend):
-        last = &s.server.last_backends[s.login.last_backend % LAST_BACKENDS]
         last.user = s.login.last_backend
         last.backend = backend
+    elif last.user == s.login.last_backend:
+        last.backend.family = 0

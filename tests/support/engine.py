@@ -11,7 +11,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -277,6 +277,34 @@ class Rig:
         stats = self.engine.stats()
         assert stats["relaying"] == 0
         assert stats["pipes_lent"] == 0
+        assert stats["connections"] == 2 + stats["auth_connections"]  # a listener and the orders
+
+
+class HeldRig(Rig):
+    """One that can be held between two turns, so that all that happens meanwhile is one batch of events."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._going, self._waiting = threading.Event(), threading.Event()
+        self._going.set()
+        self.thread = threading.Thread(target=self._serve, daemon=True)
+
+    def _serve(self) -> None:
+        while self.engine.turn():
+            select.select([self.engine.fileno()], [], [], 0.001)
+            if not self._going.is_set():
+                self._waiting.set()
+                self._going.wait()
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        self._waiting.clear()
+        self._going.clear()
+        assert self._waiting.wait(PATIENCE)
+        try:
+            yield
+        finally:
+            self._going.set()
 
 
 def suffix(login: str = "user", upstream: str = "BACKEND") -> str:

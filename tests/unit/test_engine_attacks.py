@@ -1,11 +1,9 @@
 """What a hostile client, backend or auth server tries. Names of attack cases stand in the tests' names."""
 
 import base64
-import threading
-import time
 
 import pytest
-from support.engine import Rig, until
+from support.engine import HeldRig, Rig, until
 
 SECRET = b"correct horse battery staple"
 
@@ -88,28 +86,14 @@ def test_a36_an_answer_that_contradicts_itself_ends_its_connection(headers: byte
 
 def test_a18_a_second_answer_is_not_another_logins() -> None:
     """The auth server answers twice; the engine meets the next login before it has read the second."""
-    rig = Rig(auth_http_keepalive=2)
-    going, waiting = threading.Event(), threading.Event()
-    going.set()
-
-    def serve() -> None:
-        while rig.engine.turn():
-            time.sleep(0.001)
-            if not going.is_set():
-                waiting.set()
-                going.wait()
-
-    rig.thread = threading.Thread(target=serve, daemon=True)
-    with rig:
+    with HeldRig(auth_http_keepalive=2) as rig:
         first, auth = rig.ask()
         auth.send(b"HTTP/1.1 200 OK\r\nAuth-Status: no\r\nContent-Length: 0\r\n\r\n")
         assert first.rest() == b"a NO no\r\n"
         second = rig.client()
-        going.clear()
-        assert waiting.wait(10)
-        second.send(b"a LOGIN user wrong\r\n")
-        auth.send(rig.accepting("Content-Length: 0", "Auth-Pass: x", head="HTTP/1.1 200 OK"))
-        going.set()
+        with rig.held():
+            second.send(b"a LOGIN user wrong\r\n")
+            auth.send(rig.accepting("Content-Length: 0", "Auth-Pass: x", head="HTTP/1.1 200 OK"))
         fresh = rig.asked()
         fresh.send(b"HTTP/1.1 200 OK\r\nAuth-Status: wrong\r\nContent-Length: 0\r\n\r\n")
         assert second.rest() == b"a NO wrong\r\n"
