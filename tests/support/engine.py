@@ -251,6 +251,22 @@ class Rig:
         assert client.line() == b"a OK in\r\n"
         return client, backend
 
+    def fill(self, source: Peer, sink: Peer, data: bytes, rounds: int = 50) -> bytes:
+        """Send the data over and over until nobody takes any more and a pipe is full. As long as none is
+        lent, read a bit and try again, so many times. Returns what is still to be read."""
+        sink.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        lent = self.stat("pipes_lent")
+        sent = taken = 0
+        for _ in range(rounds):
+            while not source.stuck():
+                at = sent % len(data)
+                sent += source.socket.send(data[at : at + 100_000], socket.MSG_DONTWAIT)
+            if self.stat("pipes_lent") > lent:
+                break
+            taken += len(sink.read(1 << 20))
+        whole = data * (sent // len(data) + 1)
+        return whole[taken:sent]
+
     # what is seen of the engine
 
     def log(self) -> list[str]:

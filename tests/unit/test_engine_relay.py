@@ -4,6 +4,8 @@ import hashlib
 import os
 import random
 import socket
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -185,6 +187,81 @@ def test_more_bulk_than_pipes() -> None:
         assert all(sender.done() for sender in senders)
         assert rig.stat("relaying") == 80
         assert rig.stat("pipes") <= 64
+
+
+@pytest.mark.parametrize("up", [False, True], ids=["down", "up"])
+def test_a_receiver_that_never_reads_on(up: bool) -> None:
+    with Rig(proxy_timeout=2000) as rig:
+        source, sink = ends(rig, up)
+        due = rig.fill(source, sink, payload(MIB))
+        assert rig.stat("pipes_lent") == 1
+        rig.quiet()
+        assert rig.stat("pipes") == 0  # it was full: nobody else can have it
+        assert due.startswith(sink.rest())
+        assert rig.log()[1:] == [
+            f"[info] client timed out (110: Connection timed out) while proxying{suffix()}"
+        ]
+
+
+@pytest.mark.parametrize("up", [False, True], ids=["down", "up"])
+def test_a_sender_that_stops_half_way_keeps_no_pipe(up: bool) -> None:
+    with Rig() as rig:
+        source, sink = ends(rig, up)
+        due = rig.fill(source, sink, payload(MIB))
+        assert rig.stat("pipes_lent") == 1
+        assert sink.read(len(due)) == due
+        until(lambda: rig.stat("pipes") == 0)  # nor does the engine, after a while
+        assert rig.stat("relaying") == 1
+        source.send(b"the rest\r\n")
+        assert sink.line() == b"the rest\r\n"
+
+
+@pytest.mark.parametrize("up", [False, True], ids=["down", "up"])
+def test_a_sender_that_resets_half_way(up: bool) -> None:
+    """What has been taken from it is passed on."""
+    with Rig() as rig:
+        source, sink = ends(rig, up)
+        due = rig.fill(source, sink, payload(MIB))
+        assert rig.stat("pipes_lent") == 1
+        source.close(reset=True)
+        got = sink.rest()
+        assert len(got) > 65536
+        assert due.startswith(got)
+        rig.quiet()
+
+
+@pytest.mark.parametrize(
+    "end", ["client closes", "client resets", "backend closes", "backend resets", "cut", "stop"]
+)
+def test_the_end_with_full_pipes_both_ways(end: str) -> None:
+    data = payload(MIB)
+    with Rig() as rig:
+        sessions = [rig.relay() for _ in range(4)]
+        for client, backend in sessions:
+            rig.fill(client, backend, data)
+            rig.fill(backend, client, data)
+        assert rig.stat("pipes_lent") == 8
+        if end == "stop":
+            rig.engine.stop()
+        elif end == "cut":
+            rig.engine.shutdown()
+            rig.engine.cut_relays()
+        else:
+            for client, backend in sessions:
+                (client if "client" in end else backend).close(reset="resets" in end)
+            rig.quiet()
+            assert rig.stat("pipes") == 0
+        if end in ("stop", "cut"):
+            rig.ended()
+        for client, backend in sessions:
+            (backend if "client" in end else client).rest()
+
+
+def test_a_user_whose_budget_for_pipes_is_used_up() -> None:
+    """Bulk is copied then: see few_pipes.py."""
+    script = Path(__file__).parent.parent / "support" / "few_pipes.py"
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_what_the_client_has_pipelined_comes_first() -> None:
