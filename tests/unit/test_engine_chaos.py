@@ -11,8 +11,12 @@ from support.engine import Peer, Port, Rig, until
 from fastmail._speedups import SharedCache
 
 SESSIONS = 150
-GREETINGS = {"imap": b"* OK hi\r\n", "pop3": b"+OK hi\r\n", "smtp": b"220 hi\r\n"}
-REPLIES = {"imap": b"* x\r\na OK in\r\n", "pop3": b"+OK\r\n+OK\r\n", "smtp": b"250 a\r\n" * 5}
+GREETINGS = {"imap": b"* OK [CAPABILITY LITERAL+] hi\r\n", "pop3": b"+OK hi\r\n", "smtp": b"220 hi\r\n"}
+REPLIES = {
+    "imap": b"* x\r\na OK in\r\n",
+    "pop3": b"+OK\r\n+OK\r\n",
+    "smtp": b"250-a\r\n250 PIPELINING\r\n" * 5,
+}
 SAYS = {
     "imap": b"a NOOP\r\na LOGIN {4}\r\nuser {4+}\r\npass\r\nb SELECT x\r\n",
     "pop3": b"NOOP\r\nUSER user\r\nPASS pass\r\nSTAT\r\n",
@@ -73,14 +77,17 @@ class Crowd(threading.Thread):
             thread.join()
 
 
+@pytest.mark.parametrize("haste", [False, True])
 @pytest.mark.parametrize(("keepalive", "cache"), [(0, None), (3, None), (3, 50)])
 @pytest.mark.parametrize("protocol", ["imap", "pop3", "smtp"])
-def test_anything_at_any_time(protocol: str, keepalive: int, cache: int | None) -> None:
-    """``cache``: how long answers are kept."""
+def test_anything_at_any_time(protocol: str, keepalive: int, cache: int | None, haste: bool) -> None:
+    """``cache``: how long answers are kept; ``haste``: proxy_preconnect and proxy_pipelining."""
     with Rig(
         protocol=protocol,
         auth_http_keepalive=keepalive,
         auth_http_cache=(SharedCache(bytearray(8192)), cache, cache) if cache else None,
+        proxy_preconnect=haste,
+        proxy_pipelining=haste,
         timeout=500,
         auth_http_timeout=200,
         proxy_timeout=400,
