@@ -154,6 +154,8 @@ class Round:
                     proxy_pass_error_message=choose.random() < 0.5,
                     xclient=choose.random() < 0.5,
                     proxy_smtp_auth=choose.random() < 0.3,
+                    proxy_pipelining=choose.random() < 0.5,
+                    proxy_preconnect=choose.random() < 0.5,
                     smtp_greeting_delay=choose.choice((0, 50)),
                 )
         for protocol in PROTOCOLS:
@@ -166,7 +168,9 @@ class Round:
                 protocol,
                 self.world.listen(*self._family(), serve, rude=False),
                 auth_http_keepalive=choose.choice((0, 4)),
-                auth_http_cache=(500, 100),
+                auth_http_cache=choose.choice((None, (500, 100))),
+                proxy_pipelining=choose.random() < 0.5,
+                proxy_preconnect=choose.random() < 0.5,
                 xclient=True,
                 proxy_smtp_auth=choose.random() < 0.5,
                 auth=["plain"],

@@ -285,6 +285,9 @@ class Hostile:
             "pop3": (b"+OK hi\r\n", b"+OK\r\n", b""),
             "smtp": (b"220 hi\r\n", b"250-a\r\n250 b\r\n", b"235 in\r\n"),
         }[protocol]
+        if choose.random() < 0.5:
+            greeting = greeting.replace(b"* OK", b"* OK [CAPABILITY LITERAL+]")
+            reply = reply.replace(b"250 b", b"250 PIPELINING")
         if choose.random() < 0.3:  # without listening
             text = greeting + reply * choose.randrange(6) + ends
             await misbehave(wire, text if choose.random() < 0.7 else mutate(choose, text))

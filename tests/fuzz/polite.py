@@ -106,6 +106,10 @@ class Polite:
         number = len(self.stories)
         choose = random.Random(f"{self.world.seed}/story/{number}")
         story = self.stories[number] = Story.make(number, protocol, choose)
+        for _ in range(choose.choice((1, 2))):  # the backend is known then
+            await self._play(address, protocol, story)
+
+    async def _play(self, address: Address, protocol: str, story: Story) -> None:
         try:
             wire = await Wire.connect(self.world, address)
         except OSError:
@@ -225,11 +229,15 @@ class Polite:
             self.world.defect(f"story {story.number} ({protocol}), backend: {error!r}")
 
     async def _imap_login(self, wire: Wire) -> tuple[bytes, bytes | None]:
-        await wire.send_pieces(b"* OK hi\r\n")
+        plus = wire.random.random() < 0.5
+        await wire.send_pieces(b"* OK [CAPABILITY LITERAL+] hi\r\n" if plus else b"* OK hi\r\n")
         words: list[bytes] = []
         line = await wire.until(b"\r\n")
-        while literal := re.search(rb"\{(\d+)\}\r\n$", line):
-            await wire.send_pieces(b"+ go\r\n")
+        while literal := re.search(rb"\{(\d+)(\+?)\}\r\n$", line):
+            if plus != (literal[2] == b"+"):
+                self.world.defect(f"a backend that says LITERAL+ or not ({plus}) was sent {line!r}")
+            if not plus:
+                await wire.send_pieces(b"+ go\r\n")
             words.append(await wire.read(int(literal[1])))
             line = await wire.until(b"\r\n")
         if not words:
@@ -245,7 +253,7 @@ class Polite:
     async def _smtp_login(self, wire: Wire) -> tuple[bytes, bytes | None]:
         await wire.send_pieces(b"220 hi\r\n")
         await wire.until(b"\r\n")
-        await wire.send_pieces(b"250-hi\r\n250 X\r\n")
+        await wire.send_pieces(b"250-hi\r\n250 PIPELINING\r\n")
         line = await wire.until(b"\r\n")
         user = re.search(rb"LOGIN=(\S+)", line)
         await wire.send_pieces(b"220 ok\r\n")
