@@ -117,6 +117,8 @@ cdef void session_login(Core *core, Session *s) noexcept nogil:
     cdef uint32_t room
     cdef ssize_t n
     cdef UpstreamStep step
+    if s.backend.hangup and s.backend.ssl == NULL and session_guess_failed(core, s):
+        return                      # whatever it may have said before: it did not wait for us
     while True:
         if not session_send_order(core, s):
             return

@@ -105,8 +105,6 @@ cdef bint session_secure_backend(Core *core, Session *s) noexcept nogil:
     cdef Login *l = s.login
     cdef ssize_t n
     if s.backend.ssl == NULL and s.backend.hangup == HANGUP_BROKEN:
-        if session_guess_failed(core, s):
-            return False
         # Nothing read in clear is ever taken for the backend's word: this only tells why.
         n = channel_recv(&s.backend, core.shared, SHARED_SIZE)
         if n == IO_ERROR:

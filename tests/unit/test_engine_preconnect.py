@@ -376,7 +376,7 @@ def tls_options(certificate: Certificate, starttls: bool = False) -> dict[str, A
     return {"proxy_tls": context, "proxy_ssl_verify": True, "proxy_ssl_starttls": starttls}
 
 
-WAYS = ["plain", "header 1", "header 2", "tls", "starttls", "header and tls"]
+WAYS = ["plain", "header 1", "header 2", "only tls", "starttls", "header and tls"]
 
 
 def options(way: str, certificate: Certificate) -> dict[str, Any]:
@@ -432,29 +432,37 @@ def test_nothing_is_said_before_the_answer(way: str, certificate: Certificate) -
         assert not rig.backend.waiting()
 
 
-@pytest.mark.parametrize("reset", [False, True], ids=["closes", "resets"])
+CLOSE_NOTIFY = b"\x15\x03\x03\0\x02\x01\0"
+
+
+def ended_as_the_answer_comes(rig: HeldRig, way: str, end: str) -> Peer:
+    """The client whose guessed connection the backend ends in the same batch of events."""
+    client, auth, backend = guessed(rig)
+    with rig.held():
+        if end == "says so":
+            backend.send(CLOSE_NOTIFY if way.endswith(" tls") else b"* OK hi\r\n* BYE for saying nothing\r\n")
+        backend.close(reset=end == "resets")
+        auth.send(rig.accepting())
+    return client
+
+
+@pytest.mark.parametrize("end", ["closes", "resets", "says so"])
 @pytest.mark.parametrize("way", WAYS)
-def test_a_backend_that_ends_it_as_the_answer_comes(way: str, reset: bool, certificate: Certificate) -> None:
+def test_a_backend_that_ends_it_as_the_answer_comes(way: str, end: str, certificate: Certificate) -> None:
     with HeldRig(proxy_preconnect=True, **options(way, certificate)) as rig:
         known_in(rig, way, certificate)
-        client, auth, backend = guessed(rig)
-        with rig.held():
-            backend.close(reset=reset)
-            auth.send(rig.accepting())
+        client = ended_as_the_answer_comes(rig, way, end)
         serve(rig.connected(), way, certificate, client)
         assert not [line for line in rig.log() if line.startswith("[error]")]
 
 
-@pytest.mark.parametrize("reset", [False, True], ids=["closes", "resets"])
+@pytest.mark.parametrize("end", ["closes", "resets", "says so"])
 @pytest.mark.parametrize("way", WAYS)
-def test_and_once_more_is_the_end(way: str, reset: bool, certificate: Certificate) -> None:
+def test_and_once_more_is_the_end(way: str, end: str, certificate: Certificate) -> None:
     with HeldRig(proxy_preconnect=True, **options(way, certificate)) as rig:
         known_in(rig, way, certificate)
-        client, auth, backend = guessed(rig)
-        with rig.held():
-            backend.close(reset=reset)
-            auth.send(rig.accepting())
-        rig.connected().close(reset=reset)
+        client = ended_as_the_answer_comes(rig, way, end)
+        rig.connected().close(reset=end == "resets")
         assert client.rest() == b"* BAD internal server error\r\n"
         rig.quiet()
         assert not rig.backend.waiting()
