@@ -84,15 +84,20 @@ def test_a36_an_answer_that_contradicts_itself_ends_its_connection(headers: byte
         assert auth.rest() == b""
 
 
-def test_a18_a_second_answer_is_not_another_logins() -> None:
-    """The auth server answers twice; the engine meets the next login before it has read the second."""
-    with HeldRig(auth_http_keepalive=2) as rig:
+@pytest.mark.parametrize("others", [0, 600], ids=["one batch", "more than a batch"])
+def test_a18_a_second_answer_is_not_another_logins(others: int) -> None:
+    """The auth server answers twice; the engine meets the next login before it has read the second. If others
+    say something as well, that is not even in the same batch of events."""
+    with HeldRig(auth_http_keepalive=2, engine={"worker_connections": 2000}) as rig:
         first, auth = rig.ask()
         auth.send(b"HTTP/1.1 200 OK\r\nAuth-Status: no\r\nContent-Length: 0\r\n\r\n")
         assert first.rest() == b"a NO no\r\n"
         second = rig.client()
+        crowd = [rig.client() for _ in range(others)]
         with rig.held():
             second.send(b"a LOGIN user wrong\r\n")
+            for other in crowd:
+                other.send(b"a NOOP\r\n")
             auth.send(rig.accepting("Content-Length: 0", "Auth-Pass: x", head="HTTP/1.1 200 OK"))
         fresh = rig.asked()
         fresh.send(b"HTTP/1.1 200 OK\r\nAuth-Status: wrong\r\nContent-Length: 0\r\n\r\n")
