@@ -215,8 +215,9 @@ cdef void relay_failed(Session *s, const char *what, bint client, const char *ac
 # --- a session -----------------------------------------------------------------------------------
 
 cdef void relay_start(Core *core, Session *s) noexcept nogil:
-    """The backend has accepted: the client gets its reply, the backend what the client has pipelined,
-    and all memory of the login is given back."""
+    """The backend has accepted: the client gets its reply, the backend what the client has pipelined (behind
+    what it has not taken yet of the login, if it has accepted without), and all memory of the login is given
+    back."""
     cdef Login *l = s.login
     cdef Span login = buffer_span(&l.login)
     cdef Span upstream = buffer_span(&l.upstream_text)
@@ -226,6 +227,7 @@ cdef void relay_start(Core *core, Session *s) noexcept nogil:
     upstream_accepted(l)
     kept = not l.output.failed \
         and flow_keep(&s.down, l.output.data + l.output.start, buffer_used(&l.output)) \
+        and flow_keep(&s.up, l.order.data + l.order.start, buffer_used(&l.order)) \
         and flow_keep(&s.up, l.input.data + l.input.start, buffer_used(&l.input))
     s.identity = <char *> malloc(login.size + upstream.size + 1)
     if not kept or s.identity == NULL:

@@ -276,6 +276,37 @@ def test_what_the_client_has_pipelined_comes_first() -> None:
         assert client.line() + client.line() == b"a OK in\r\n* 1 EXISTS\r\n"
 
 
+def test_what_is_left_of_the_login_comes_before_that() -> None:
+    """A backend with LITERAL+ that does not read the password, and lets in all the same."""
+    size = 3 * MIB
+    password = payload(size, 13).replace(b"\0", b"x")
+    said = b"a LOGIN user {%d+}\r\n" % size + password + b"\r\nb NOOP\r\n"
+    with Rig(client_buffer=4 * MIB, proxy_buffer=4096) as rig:
+        rig.backend.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client, backend = rig.backend_login(said)
+        backend.send(b"* OK [CAPABILITY LITERAL+] hi\r\n")
+        assert backend.line() == b"a LOGIN {4+}\r\n"
+        backend.send(b"a OK in\r\n")
+        assert client.line() == b"a OK in\r\n"
+        assert backend.line() == b"user {%d+}\r\n" % size
+        assert backend.read(size) == password
+        assert backend.line() == b"\r\n"
+        assert backend.line() == b"b NOOP\r\n"
+
+
+def test_replies_that_come_before_their_commands() -> None:
+    with Rig(protocol="pop3") as rig:
+        client = rig.client()
+        client.send(b"USER user\r\n")
+        client.line()
+        client.send(b"PASS pass\r\nSTAT\r\n")
+        rig.asked().send(rig.accepting())
+        backend = rig.connected()
+        backend.send(b"+OK hi\r\n+OK user\r\n+OK in\r\n")
+        assert client.line() == b"+OK in\r\n"
+        assert [backend.line() for _ in range(3)] == [b"USER user\r\n", b"PASS pass\r\n", b"STAT\r\n"]
+
+
 @pytest.mark.parametrize("size", [4096, 5000, 500_000])
 def test_pipelined_bulk(size: int) -> None:
     """More than the command buffer holds, sent before the login is done."""
