@@ -143,8 +143,6 @@ cdef extern from "openssl/ssl.h" nogil:
     void SSL_set_accept_state(SSL *ssl) noexcept
     void SSL_set_connect_state(SSL *ssl) noexcept
     int SSL_do_handshake(SSL *ssl) noexcept
-    long SSL_set_mode(SSL *ssl, long mode) noexcept
-    int SSL_free_buffers(SSL *ssl) noexcept
     int SSL_has_pending(const SSL *ssl) noexcept
     int SSL_read(SSL *ssl, void *buf, int n) noexcept
     int SSL_write(SSL *ssl, const void *buf, int n) noexcept

@@ -230,16 +230,11 @@ cdef ssize_t tls_result(Channel *c, int result, bint reading) noexcept nogil:
 
 
 cdef ssize_t tls_handshake(Channel *c) noexcept nogil:
-    """1: done; else as tls_result(). Until then libssl keeps the blocks that it reads and writes records in;
-    from then on it gives them back after each."""
+    """1: done; else as tls_result()."""
     cdef int result
     ERR_clear_error()
     result = SSL_do_handshake(c.ssl)
-    if result != 1:
-        return tls_result(c, result, True)
-    SSL_set_mode(c.ssl, SSL_MODE_RELEASE_BUFFERS)
-    SSL_free_buffers(c.ssl)
-    return 1
+    return 1 if result == 1 else tls_result(c, result, True)
 
 
 cdef ssize_t tls_recv(Channel *c, char *buf, size_t n) noexcept nogil:

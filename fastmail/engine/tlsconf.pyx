@@ -186,7 +186,7 @@ cdef class TLSContext:
             | SSL_OP_DONT_INSERT_EMPTY_FRAGMENTS | SSL_OP_NO_ANTI_REPLAY)
         SSL_CTX_set_mode(
             self.ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER
-            | SSL_MODE_NO_AUTO_CHAIN)
+            | SSL_MODE_RELEASE_BUFFERS | SSL_MODE_NO_AUTO_CHAIN)
         SSL_CTX_set_read_ahead(self.ctx, 1)
         SSL_CTX_set_num_tickets(self.ctx, 1)    # it may be used again, as there is no early data
         fm_compress_certificates(self.ctx, False)
