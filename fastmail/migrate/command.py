@@ -44,12 +44,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _text(configuration: Configuration, here: switch.Machine) -> str:
-    sections = [
-        ("Served", report.served(configuration)),
-        ("Ignored", report.ignored(configuration)),
-        ("Different", report.different(configuration)),
-    ]
+    sections = [("Served", report.served(configuration)), ("Ignored", report.ignored(configuration))]
     if configuration.servers:
+        sections.append(("Different", report.different(configuration)))
         sections += switch.instructions(configuration, here)
     return "\n\n".join(f"{title}\n\n{text}" for title, text in sections) + "\n"
 

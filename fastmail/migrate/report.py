@@ -22,7 +22,7 @@ def is_about_ignored(message: str) -> bool:
 def served(configuration: Configuration) -> str:
     """A line for each address, and where it stands."""
     if not configuration.servers:
-        return "    nothing: there is no server in a mail block"
+        return "    nothing: there is no server in a mail block, and nothing to switch over"
     rows = [_row(server, listen) for server in configuration.servers for listen in server.listens]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)

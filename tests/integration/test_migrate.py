@@ -95,8 +95,8 @@ def test_tls(tmp_path: Path) -> None:
 
 def test_nothing_to_serve() -> None:
     said = report(DEBIAN)
-    assert said["Served"] == ["nothing: there is no server in a mail block"]
-    assert "Switch over" not in said
+    assert said["Served"] == ["nothing: there is no server in a mail block, and nothing to switch over"]
+    assert list(said) == ["Served", "Ignored"]
 
 
 def test_mail_block_among_others(tmp_path: Path) -> None:
