@@ -96,5 +96,6 @@ def _nobody_to_ask() -> str:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLError):
-        return f"{error.reason or error}".replace("_", " ").lower()
+        # Python has no name for what OpenSSL says of files that are not PEM, or of another kind.
+        return error.reason.replace("_", " ").lower() if error.reason else "not found in PEM format"
     return describe(error) if isinstance(error, OSError) else str(error)

@@ -198,7 +198,7 @@ def test_whom_we_trust(site: Site, pki: PKI, strict_port: int, host: str, more: 
         ),
         (
             "auth_http_ssl_certificate {key}; auth_http_ssl_certificate_key {key};",
-            'cannot load certificate "{key}" with key "{key}": ',
+            'cannot load certificate "{key}" with key "{key}": not found in PEM format in DIR/',
         ),
         (
             "auth_http_ssl_certificate {certificate};",
