@@ -6,11 +6,14 @@ import sys
 
 TIMEOUT = 8  # seconds; the recipe grants 10
 
-host, _, port = os.environ["HEALTHCHECK"].rpartition(":")
+address = os.environ.get("HEALTHCHECK", "")
+host, _, port = address.rpartition(":")
+if not (host and port.isdecimal()):
+    sys.exit(f'HEALTHCHECK is "{address}" instead of an address and a port')
 try:
     with socket.create_connection((host.strip("[]"), int(port)), TIMEOUT) as client:
         greeting = client.recv(512)
 except OSError as error:
-    sys.exit(f"{host}:{port}: {error.strerror or error}")
+    sys.exit(f"{address}: {error.strerror or error}")
 if not greeting.startswith((b"* OK", b"+OK", b"220")):
-    sys.exit(f"{host}:{port}: unexpected greeting {greeting!r}")
+    sys.exit(f"{address}: unexpected greeting {greeting!r}")

@@ -1,9 +1,13 @@
 """The container recipe: there is no runtime to build it with here, but what it starts and asks can be run."""
 
+import os
+import subprocess
+import sys
 import tomllib
 from itertools import chain
 from pathlib import Path
 
+import pytest
 from support import machine
 from support.installation import PACKAGING, interpreter
 
@@ -21,6 +25,16 @@ def test_entry_point_and_health_check() -> None:
         {**files, **interpreter()},
         systemd=False,
     )
+
+
+@pytest.mark.parametrize("address", ["", "1143", "127.0.0.1:", "127.0.0.1:imap"])
+def test_health_check_of_nothing(address: str) -> None:
+    done = subprocess.run(
+        [sys.executable, PACKAGING / "healthcheck.py"],
+        env={**os.environ, "HEALTHCHECK": address}, capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == f'HEALTHCHECK is "{address}" instead of an address and a port\n'
 
 
 def test_what_is_copied_exists() -> None:
