@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from fastmail import config
 from fastmail.config import NGINX, ConfigError, Configuration
+from fastmail.logs import describe
 from fastmail.migrate import report, switch
 
 
@@ -16,8 +17,12 @@ def main(arguments: Sequence[str]) -> int:
     """Run ``fastmail migrate`` with these arguments; returns the exit status."""
     options = _parser().parse_args(arguments)
     here = switch.Machine.here()
-    prefix = os.path.abspath(options.prefix or here.nginx_prefix or NGINX.prefix)
-    path = os.path.abspath(options.conf)
+    try:
+        prefix = os.path.abspath(options.prefix or here.nginx_prefix or NGINX.prefix)
+        path = os.path.abspath(options.conf)
+    except FileNotFoundError as error:  # the current directory has been removed
+        _complain("emerg", f"getcwd() failed {describe(error)}")
+        return 1
     try:
         configuration = config.load(path, prefix=prefix, identity="nginx")
         warnings = [*configuration.messages, *configuration.check()]

@@ -127,6 +127,16 @@ def test_broken_file(tmp_path: Path, text: str | None, problem: str) -> None:
     assert done.stderr == f"fastmail migrate: [emerg] {problem.format(conf=conf)}\n"
 
 
+def test_current_directory_that_is_gone(tmp_path: Path) -> None:
+    command = f"mkdir gone; cd gone; rmdir ../gone; exec {sys.executable} -m fastmail migrate nginx.conf"
+    done = subprocess.run(
+        ["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=30,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == "fastmail migrate: [emerg] getcwd() failed (2: No such file or directory)\n"
+
+
 def test_wrong_option() -> None:
     done = migrate("--nonsense")
     assert done.returncode == 2
