@@ -27,9 +27,10 @@ def interpreter() -> dict[str, str]:
 def installation() -> dict[str, str]:
     """What a wheel has put into the virtual environment; install() does the rest."""
     shared = {f"/opt/fastmail/share/fastmail/{path.name}": path.read_text() for path in PACKAGING.iterdir()}
-    homes = [path for path in (sys.base_prefix, sys.prefix, str(ROOT)) if re.match("/(home|root)/", path)]
-    if homes:  # the interpreter of these tests; an installation's is not in a home directory
-        more = f"[Service]\nProtectHome=tmpfs\nBindReadOnlyPaths={' '.join(homes)}\n"
+    private = "/(home|root|tmp|var/tmp)/"
+    hidden = [path for path in (sys.base_prefix, sys.prefix, str(ROOT)) if re.match(private, path)]
+    if hidden:  # the interpreter of these tests; an installation's is in none of these places
+        more = f"[Service]\nProtectHome=tmpfs\nBindReadOnlyPaths={' '.join(hidden)}\n"
         shared["/etc/systemd/system/fastmail.service.d/interpreter.conf"] = more
     return {PROGRAM: _LAUNCHER, **shared}
 

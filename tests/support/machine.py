@@ -1,7 +1,8 @@
 """A machine of its own for a test: namespaces, in which Debian's systemd is process 1 if it is wanted.
 
-The file system is this machine's, but /run, /tmp, /var/log and /opt are empty, and changes to /etc are gone
-afterwards; so is the network, of which there is a loopback device alone. Needs root.
+The file system is this machine's, but /run, /tmp, /var/log and /opt are empty (but for what runs the
+test, if that lies there), and changes to /etc are gone afterwards; so is the network, of which there is a
+loopback device alone. Needs root.
 """
 
 import contextlib
@@ -20,15 +21,18 @@ _UNITS = "/etc/systemd/system"
 _PREPARE = """\
 set -e
 mount --make-rprivate /
-keep=$1
+keep=${1%%:*}
+each() { (IFS=:; n=0; for directory in $2; do n=$((n + 1)); $1 "$directory" /mnt/kept/$n; done) }
+away() { mkdir -p "$2"; mount --bind "$1" "$2"; }
+back() { mkdir -p "$1"; mount --bind "$2" "$1"; }
 mount -t tmpfs -o mode=755 tmpfs /mnt
-mkdir /mnt/upper /mnt/work /mnt/kept
-mount --bind "$keep" /mnt/kept
+mkdir /mnt/upper /mnt/work
+each away "$1"
 mount -t overlay -o lowerdir=/etc,upperdir=/mnt/upper,workdir=/mnt/work overlay /etc
 for place in /run /var/log /opt; do mount -t tmpfs -o mode=755 tmpfs $place; done
 mount -t tmpfs -o mode=1777 tmpfs /tmp
-mkdir -p "$keep" /run/lock
-mount --bind /mnt/kept "$keep"
+mkdir -p /run/lock
+each back "$1"
 umount -R /sys/fs/cgroup 2>/dev/null || true
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 cp -a "$keep/root/." /
@@ -66,7 +70,8 @@ def run(test: str, files: Mapping[str, str], *, systemd: bool = True, seconds: f
         units = {f"{_UNITS}/test.target": _TARGET, f"{_UNITS}/test.service": service}
         place(keep / "root", {**files, **units})
         script = f'echo $$ >{cgroup}/cgroup.procs; exec unshare {_NAMESPACES} sh -c "$@"'
-        arguments = [_PREPARE, "sh", name, "with" if systemd else "without", *command]
+        kept = [name, *dict.fromkeys((str(ROOT), sys.prefix, sys.base_prefix))]
+        arguments = [_PREPARE, "sh", ":".join(kept), "with" if systemd else "without", *command]
         done = subprocess.run(
             ["sh", "-c", script, "sh", *arguments], cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True,
             text=True, timeout=seconds, env={**os.environ, "PYTHONPATH": f"{ROOT}/tests"},
