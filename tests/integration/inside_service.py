@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from support.authserver import AuthServer
-from support.installation import install
+from support.installation import commands, install
 from support.ports import HOST
 from support.processes import alive, wait_for
 
@@ -161,3 +161,14 @@ def test_socket_activation() -> None:
         assert not re.search(r"\[(warn|error|crit|alert|emerg)\]", LOG.read_text()), LOG.read_text()
         sh("systemctl kill -s TERM --kill-whom=main fastmail")
         wait_for("the end", lambda: shown("ActiveState") == "inactive")
+
+
+def test_sockets_for_a_service_that_runs() -> None:
+    sh("systemctl start fastmail")
+    sh(commands("systemctl stop fastmail"))
+    with logged_in():
+        assert shown("ActiveState") == "active"
+    sh("systemctl stop fastmail")
+    with logged_in():  # the socket was there, and has started it
+        wait_for("the start's end", lambda: shown("ActiveState") == "active")
+    assert not re.search(r"\[(warn|error|crit|alert|emerg)\]", LOG.read_text()), LOG.read_text()

@@ -46,6 +46,7 @@ def test_exposure() -> None:
         "log_rotation",
         "upgrade",
         "socket_activation",
+        "sockets_for_a_service_that_runs",
     ],
 )
 def test_in_a_machine(name: str) -> None:

@@ -35,8 +35,13 @@ def installation() -> dict[str, str]:
     return {PROGRAM: _LAUNCHER, **shared}
 
 
+def commands(first: str) -> str:
+    """The block of docs/service.md that begins so."""
+    found = re.search(rf"^    {re.escape(first)}.*\n(    .*\n)+", PAGE.read_text(), re.MULTILINE)
+    assert found is not None, first
+    return found[0]
+
+
 def install() -> None:
     """In the machine: the commands of docs/service.md."""
-    found = re.search(r"^    cd /opt/fastmail/share.*\n(    .*\n)+", PAGE.read_text(), re.MULTILINE)
-    assert found is not None
-    subprocess.run(["sh", "-euc", found[0]], check=True)
+    subprocess.run(["sh", "-euc", commands("cd /opt/fastmail/share")], check=True)
