@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fastmail.server.cycle import Options
 
 OPTIONS = {
-    "-?, -h, --help": "print this text",
+    "-?, -h, --help": "print a summary of the options",
     "-v, --version": "print the version",
     "-V": "print the version and how it was built",
     "-t": "test the configuration",
