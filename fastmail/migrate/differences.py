@@ -363,6 +363,12 @@ whichever way nginx was built.
             ),
             Difference(
                 """\
+**`ssl on`** is unknown, as to nginx from 1.25.1 on (Debian 12 has 1.22): `listen … ssl` takes its place.
+""",
+                never,
+            ),
+            Difference(
+                """\
 **`--help`, `--version`, `--pid`, `--error-log`**, `fastmail demo` and `fastmail migrate` are additions.
 """,
                 never,
