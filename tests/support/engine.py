@@ -40,6 +40,14 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.002)
 
 
+def ready(descriptor: int | socket.socket, seconds: float = 0, event: int = select.POLLIN) -> bool:
+    """Whether it can be read, or has ended; with ``POLLOUT``, be written. select() would not bear the many
+    descriptors that there may be."""
+    poll = select.poll()
+    poll.register(descriptor, event)
+    return bool(poll.poll(seconds * 1000))
+
+
 class Peer:
     """One end of a connection. Reading raises TimeoutError if the other end stays silent too long."""
 
@@ -78,11 +86,11 @@ class Peer:
 
     def silent(self) -> bool:
         """Nothing has come so far, not even an end."""
-        return not self._received and not select.select([self.socket], [], [], 0)[0]
+        return not self._received and not ready(self.socket)
 
     def stuck(self) -> bool:
         """What we have sent is not taken any more."""
-        return not select.select([], [self.socket], [], 0.05)[1]
+        return not ready(self.socket, 0.05, select.POLLOUT)
 
     def shut(self) -> None:
         """End our direction; the other end may have gone already."""
@@ -136,7 +144,7 @@ class Port:
 
     def waiting(self) -> bool:
         """Somebody has connected and not been accepted."""
-        return bool(select.select([self.socket], [], [], 0)[0])
+        return ready(self.socket)
 
 
 class Rig:

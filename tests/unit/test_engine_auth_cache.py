@@ -1,7 +1,6 @@
 """Kept answers (auth_http_cache) in sessions: who is let in without the auth server, and when it is asked."""
 
 import os
-import select
 import ssl
 import time
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 import pytest
 from support.certificate import Certificate
-from support.engine import PATIENCE, Peer, Port, Rig, suffix, until
+from support.engine import PATIENCE, Peer, Port, Rig, ready, suffix, until
 
 from fastmail._speedups import (
     EVENT_AUTH,
@@ -111,7 +110,7 @@ def test_over_python() -> None:
     with keeping(auth_http_transport="aiohttp") as rig:
         client = rig.client()
         client.send(LOGIN)
-        assert select.select([rig.engine.event_fileno()], [], [], PATIENCE)[0]
+        assert ready(rig.engine.event_fileno(), PATIENCE)
         ((kind, handle, _),) = rig.engine.events()
         assert kind == EVENT_AUTH
         rig.engine.auth_answered(handle, NO)
@@ -231,7 +230,7 @@ def test_a18_clients_of_other_names() -> None:
 
     def client(rig: Rig, name: bytes) -> Peer:
         peer = rig.connect()
-        assert select.select([rig.engine.event_fileno()], [], [], PATIENCE)[0]
+        assert ready(rig.engine.event_fileno(), PATIENCE)
         ((kind, handle, _),) = rig.engine.events()
         assert kind == EVENT_NAME
         rig.engine.name_found(handle, NAME_FOUND, name)

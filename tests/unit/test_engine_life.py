@@ -7,7 +7,7 @@ import threading
 
 import pytest
 from dialogue.exchange import server
-from support.engine import PATIENCE, Peer, Port, Rig, descriptors, suffix, until
+from support.engine import PATIENCE, Peer, Port, Rig, descriptors, ready, suffix, until
 
 from fastmail._speedups import EVENT_DRAINED, EVENT_NOT_ACCEPTING, Engine
 
@@ -96,7 +96,7 @@ def test_servers_of_one_engine_are_apart() -> None:
     asked = []
     for client, said in zip(clients, (LOGIN, b"AUTH PLAIN AHVzZXIAcGFzcw==\r\n", LOGIN), strict=True):
         client.send(said)
-        assert select.select([engine.event_fileno()], [], [], PATIENCE)[0]
+        assert ready(engine.event_fileno(), PATIENCE)
         [(_, handle, (index, request))] = engine.events()
         asked.append((index, b"\r\nAuth-Protocol: smtp\r\n" in request))
         engine.auth_answered(handle, b"Auth-Status: no\r\n\r\n")
@@ -116,7 +116,7 @@ def test_servers_of_one_engine_are_apart() -> None:
 
 def posted(rig: Rig) -> list[int]:
     """Wait for events; their kinds."""
-    assert select.select([rig.engine.event_fileno()], [], [], PATIENCE)[0]
+    assert ready(rig.engine.event_fileno(), PATIENCE)
     return [kind for kind, _, _ in rig.engine.events()]
 
 
@@ -227,8 +227,11 @@ def test_nested_in_another_loop() -> None:
     client = port.connect()
 
     def serve(until_readable: Peer) -> None:
+        poll = select.poll()
+        for descriptor in (engine.fileno(), until_readable.socket.fileno()):
+            poll.register(descriptor, select.POLLIN)
         while until_readable.silent():
-            assert select.select([engine.fileno(), until_readable.socket.fileno()], [], [], PATIENCE)[0]
+            assert poll.poll(PATIENCE * 1000)
             assert engine.turn()
 
     serve(client)

@@ -1,7 +1,6 @@
 """proxy_preconnect: a connection to the backend that the user had last, while the auth server thinks."""
 
 import os
-import select
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 import pytest
 from support.certificate import Certificate
-from support.engine import PATIENCE, HeldRig, Peer, Port, Rig, suffix, until
+from support.engine import PATIENCE, HeldRig, Peer, Port, Rig, ready, suffix, until
 
 from fastmail._speedups import EVENT_AUTH, SharedCache, TLSContext
 
@@ -259,7 +258,7 @@ def asked_python(rig: Rig) -> tuple[Peer, int]:
     """A client, and the handle that Python has been asked about."""
     client = rig.client()
     client.send(LOGIN)
-    assert select.select([rig.engine.event_fileno()], [], [], PATIENCE)[0]
+    assert ready(rig.engine.event_fileno(), PATIENCE)
     ((kind, handle, _),) = rig.engine.events()
     assert kind == EVENT_AUTH
     return client, handle

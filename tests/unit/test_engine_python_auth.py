@@ -1,10 +1,9 @@
 """Auth requests that Python carries for the engine: events out, answers in, by handles that may be stale."""
 
 import random
-import select
 
 import pytest
-from support.engine import PATIENCE, Peer, Rig, suffix, until
+from support.engine import PATIENCE, Peer, Rig, ready, suffix, until
 
 from fastmail._speedups import AUTH_CLOSED, AUTH_TIMED_OUT, EVENT_AUTH, Engine
 
@@ -14,7 +13,7 @@ INTERNAL = b"* BAD internal server error\r\n"
 
 def posted(rig: Rig) -> tuple[int, bytes]:
     """The handle and the request of the next EVENT_AUTH."""
-    assert select.select([rig.engine.event_fileno()], [], [], PATIENCE)[0]
+    assert ready(rig.engine.event_fileno(), PATIENCE)
     [(kind, handle, (index, request))] = rig.engine.events()
     assert (kind, index) == (EVENT_AUTH, 0)
     return handle, request
