@@ -1,15 +1,12 @@
 """A network of one's own: a loopback interface on which every port is free."""
 
 import ctypes
-import fcntl
-import socket
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from support import loopback
+
 _NEW_NETWORK = 0x40000000  # CLONE_NEWNET
-_SET_INTERFACE_FLAGS = 0x8914  # SIOCSIFFLAGS, see netdevice(7)
-_UP = 1  # IFF_UP
 
 
 @contextmanager
@@ -20,8 +17,7 @@ def own_network() -> Iterator[None]:
         if libc.unshare(_NEW_NETWORK) != 0:
             raise OSError(ctypes.get_errno(), "unshare(CLONE_NEWNET)")
         try:
-            with socket.socket() as any_socket:
-                fcntl.ioctl(any_socket, _SET_INTERFACE_FLAGS, struct.pack("16sH22x", b"lo", _UP))
+            loopback.up()
             yield
         finally:
             if libc.setns(outside.fileno(), _NEW_NETWORK) != 0:
