@@ -243,6 +243,12 @@ that are not named to clients.
             ),
             Difference(
                 """\
+**One ticket** is sent in TLS 1.3, where nginx sends two. It may be used for several connections, as nginx's may.
+""",
+                tls,
+            ),
+            Difference(
+                """\
 **The last records of a handshake** go out with the greeting, and close_notify with the last reply, in one segment.
 nginx sends each for itself, and the second waits for the client's delayed acknowledgement.
 """,
