@@ -87,8 +87,8 @@ class Activated:
             return  # not there, or passed to somebody else
         labels = names.split(":")
         for index in range(int(count)):
-            label = labels[index] if index < len(labels) else ""
-            if not self._take(_FIRST + index, f'socket #{_FIRST + index} "{label}" of systemd', log):
+            name = f' "{labels[index]}"' if index < len(labels) and labels[index] else ""
+            if not self._take(_FIRST + index, f"socket #{_FIRST + index}{name} of systemd", log):
                 return
 
     def claim(self, name: Key) -> socket.socket | None:

@@ -183,14 +183,18 @@ def test_socket_activation(site: Site, auth: AuthServer, manager: Manager) -> No
         unix.bind(str(path))
         unix.listen()
         stray = stack.enter_context(socket.create_server((HOST, 0)))
+        nameless = stack.enter_context(socket.create_server((HOST, 0)))
         udp = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-        port, port6, stray_port = (sock.getsockname()[1] for sock in (tcp, ipv6, stray))
+        port, port6, stray_port, nameless_port = (
+            sock.getsockname()[1] for sock in (tcp, ipv6, stray, nameless)
+        )
         site.configure(imap(auth, port, f"listen unix:{path}; listen [::1]:{port6};"), log="error.log notice")
-        command = activated(site.command(), "tcp", "ipv6", "unix", "stray", "udp")
-        child = site.launch(command, manager.environment, (tcp, ipv6, unix, stray, udp))
+        command = activated(site.command(), "tcp", "ipv6", "unix", "stray", "udp", "")
+        child = site.launch(command, manager.environment, (tcp, ipv6, unix, stray, udp, nameless))
         assert manager.told() == ready(child.pid)
-    shown = f'socket #6 "stray" of systemd has no "listen" with its address {HOST}:{stray_port}, closed'
-    assert f"[warn] {shown}" in site.messages()
+    for name, number in (('socket #6 "stray"', stray_port), ("socket #8", nameless_port)):
+        shown = f'{name} of systemd has no "listen" with its address {HOST}:{number}, closed'
+        assert f"[warn] {shown}" in site.messages()
     text = 'socket #7 "udp" of systemd is no listening stream socket, closed'
     assert text in site.bootstrap_log.read_text()
     with pytest.raises(ConnectionRefusedError):
