@@ -16,6 +16,8 @@ from .foreign import FOREIGN
 from .lexer import Lexer
 from .statement import Context, Environment, Ignored, Scope, Statement, c_string
 
+IGNORED_BLOCK = "block has no use in a mail proxy, ignored"
+
 _DEEPEST_INCLUDE = 64
 _MAGIC = "*?["
 
@@ -108,7 +110,7 @@ class Parser:
         inner = Scope(context or "main", scope, statement.lexer.place)
         scope.blocks.setdefault(name, []).append(inner)
         if context is None:
-            statement.warn(f'"{name}" block has no use in a mail proxy, ignored')
+            statement.warn(f'"{name}" {IGNORED_BLOCK}')
             self._ignore(statement, directive)
             statement.lexer.skip_block()
             return

@@ -32,7 +32,12 @@ def main(arguments: Sequence[str]) -> int:
     for level, text in warnings:
         if not report.is_about_ignored(text):
             _complain(level, text)
-    return _print(_text(configuration, here))
+    try:
+        text = _text(configuration, here)
+    except PermissionError as error:
+        _complain("emerg", f'open() "{error.filename}" failed {describe(error)}')
+        return 1
+    return _print(text)
 
 
 def _parser() -> argparse.ArgumentParser:

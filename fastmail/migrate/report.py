@@ -5,18 +5,18 @@ from __future__ import annotations
 import textwrap
 
 from fastmail.config import AuthHttp, Configuration, Ignored, Listen, ServerConfiguration
+from fastmail.config.parser import IGNORED_BLOCK
 from fastmail.migrate.differences import SECTIONS
 
 WIDTH = 100
 
-_IGNORED_BLOCK = "block has no use in a mail proxy, ignored in "
 _BLOCK_REASON = "not for a mail proxy; leave it to nginx"
 _STARTTLS = {"off": "not encrypted", "on": "STARTTLS offered", "only": "STARTTLS required"}
 
 
 def is_about_ignored(message: str) -> bool:
     """Whether this warning of the configuration is in ignored() as well."""
-    return _IGNORED_BLOCK in message
+    return f" {IGNORED_BLOCK} in " in message
 
 
 def served(configuration: Configuration) -> str:

@@ -16,6 +16,7 @@ from fastmail.server import upgrade
 Section = tuple[str, str]
 
 UNIT = "fastmail.service"
+SOCKET = "fastmail.socket"
 UNIT_LOG = "/var/log/fastmail/error.log"
 """In the only directory that the unit lets the workers write to."""
 
@@ -37,6 +38,7 @@ class Machine:
     nginx: str
     nginx_prefix: str | None  # None: nginx is not there, or does not say
     unit: bool  # fastmail.service is there, and systemd runs
+    socket: bool  # so is fastmail.socket
 
     @classmethod
     def here(cls) -> Machine:
@@ -46,7 +48,8 @@ class Machine:
             program=shlex.join(command[: len(command) - len(sys.argv) + 1]),
             nginx=shlex.quote(nginx or "nginx"),
             nginx_prefix=_built_in_prefix(nginx) if nginx else None,
-            unit=os.path.isdir(_BOOTED) and any(os.path.exists(f"{at}/{UNIT}") for at in _UNIT_DIRECTORIES),
+            unit=_installed(UNIT),
+            socket=_installed(SOCKET),
         )
 
 
@@ -59,7 +62,10 @@ class _Side:
 
 
 def instructions(configuration: Configuration, here: Machine) -> list[Section]:
-    """What to do before, the two commands, and what to know about them."""
+    """What to do before, the two commands, and what to know about them.
+
+    Raises PermissionError when it may not be seen whether nginx runs.
+    """
     pid = _running(configuration.main["pid"])
     unit = _unit_of(pid) if pid is not None else None
     conf, before = configuration.path, []
@@ -75,7 +81,7 @@ def instructions(configuration: Configuration, here: Machine) -> list[Section]:
         nginx = _reloaded(configuration, here, pid, unit, block[0])
     if here.unit:
         before += _drop_in(configuration, conf)
-        fastmail = _Side((f"systemctl enable --now {UNIT}",), (f"systemctl disable --now {UNIT}",))
+        fastmail = _units(here)
     else:
         command = f"{here.program} {_arguments(configuration, conf)}"
         fastmail = _Side((command,), (f"{command} -s quit",))
@@ -99,9 +105,11 @@ def _notes(configuration: Configuration, here: Machine, pid: int | None, unit: s
     others = _others(configuration)
     notes = [f"nginx goes on with {' and '.join(others)}."] if others else []
     if pid is None:
-        notes.append(f"nginx does not run: there is no such process in {main['pid']}.")
+        notes.append(f"nginx does not run: there is no process of it in {main['pid']}.")
     if unit is not None and not here.unit:
         notes.append(f"{UNIT} is not installed: nothing starts fastmail at the next boot.")
+    if here.unit and here.socket:
+        notes.append(f"{SOCKET} is switched off: it takes addresses of its own, and keeps them from nginx.")
     if not (main["daemon"] or here.unit):
         notes.append('With "daemon off" a command that starts a proxy goes on until the proxy ends.')
     return notes
@@ -195,6 +203,20 @@ def _quoted(word: str) -> str:
 # systemd
 
 
+def _installed(unit: str) -> bool:
+    return os.path.isdir(_BOOTED) and any(os.path.exists(f"{at}/{unit}") for at in _UNIT_DIRECTORIES)
+
+
+def _units(here: Machine) -> _Side:
+    """The service alone: with its socket unit active a client would start it, and nginx could not listen."""
+    if not here.socket:
+        return _Side((f"systemctl enable --now {UNIT}",), (f"systemctl disable --now {UNIT}",))
+    return _Side(
+        (f"systemctl disable --now {SOCKET}", f"systemctl enable --now {UNIT}"),
+        (f"systemctl disable --now {SOCKET} {UNIT}",),
+    )
+
+
 def _drop_in(configuration: Configuration, conf: str) -> list[str]:
     """Tell the unit which file it serves, and let it write where that says."""
     directory = f"/etc/systemd/system/{UNIT}.d"
@@ -237,16 +259,19 @@ def _unit_of(pid: int) -> str | None:
 
 
 def _running(pid_path: str) -> int | None:
-    """nginx's master, if its pid file names a process."""
+    """The master whose process id is in this file. None: none is, or another process has got its number.
+
+    Raises PermissionError.
+    """
     try:
         with open(pid_path, "rb") as file:
             pid = int(file.read(21))
-        os.kill(pid, 0)
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return pid if b"master process" in file.read() else None
     except PermissionError:
-        return pid if pid > 0 else None
-    except (OSError, ValueError, OverflowError):
+        raise
+    except (OSError, ValueError):
         return None
-    return pid if pid > 0 else None
 
 
 def _built_in_prefix(nginx: str) -> str | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.authserver import AuthServer
-from support.installation import install
+from support.installation import commands, install
 from support.processes import Echo, LiteralEcho, Session, alive, wait_for
 
 FASTMAIL = "/opt/fastmail/bin/fastmail"
@@ -62,8 +62,7 @@ def instructions() -> tuple[str, str, str]:
         elif line:
             title = line
             sections[title] = ""
-    commands = [text for title, text in sections.items() if title.startswith(("Before", "Switch"))]
-    before, over, back = commands
+    before, over, back = (text for title, text in sections.items() if title.startswith(("Before", "Switch")))
     assert len(over.splitlines()) == len(back.splitlines()) == 1
     return before, over, back
 
@@ -142,3 +141,21 @@ def test_units_beside_http(mail: str) -> None:
     first = NGINX_PID.read_text()
     switch("/var/log/fastmail/error.log", turns=1)
     assert (page(), NGINX_PID.read_text()) == ("a page", first)
+
+
+def test_units_and_a_socket(mail: str) -> None:
+    """fastmail.socket is in nobody's way: enabled before the switch, or after it as docs/service.md says."""
+    install()
+    NGINX_CONF.write_text(MAIN + mail.replace("listen 127.0.0.1:", "listen "))
+    sh("systemctl enable fastmail.socket && systemctl enable --now nginx")
+    wait_for("nginx", lambda: serves("/var/log/nginx/error.log", "first"))
+    before, over, back = instructions()
+    sh(before + over)
+    wait_for("fastmail", lambda: serves("/var/log/fastmail/error.log", "there"))
+    states = "systemctl is-enabled nginx fastmail.socket fastmail; systemctl is-active fastmail.socket; true"
+    assert sh(states).split() == ["disabled", "disabled", "enabled", "inactive"]
+    sh(commands("systemctl stop fastmail"))
+    wait_for("fastmail", lambda: serves("/var/log/fastmail/error.log", "activated"))
+    sh(back)
+    wait_for("nginx", lambda: serves("/var/log/nginx/error.log", "back"))
+    assert sh(states).split() == ["enabled", "disabled", "disabled", "inactive"]

@@ -137,6 +137,29 @@ def test_current_directory_that_is_gone(tmp_path: Path) -> None:
     assert done.stderr == "fastmail migrate: [emerg] getcwd() failed (2: No such file or directory)\n"
 
 
+def test_pid_of_another_process(tmp_path: Path) -> None:
+    """nginx was killed and left its pid file, and the number has been given again: nobody is stopped."""
+    conf, pid = tmp_path / "nginx.conf", tmp_path / "nginx.pid"
+    conf.write_text(f"pid {pid};\nevents {{ }}\n{MAIL}")
+    pid.write_text(f"{os.getpid()}\n")
+    said = report(conf)
+    assert f"nginx does not run: there is no process of it in {pid}." in said["Note"]
+    assert "quit" not in said["Switch over"][0]
+
+
+def test_pid_file_that_may_not_be_read(tmp_path: Path) -> None:
+    conf, pid = tmp_path / "nginx.conf", tmp_path / "nginx.pid"
+    conf.write_text(f"pid {pid};\nevents {{ }}\n{MAIL}")
+    pid.touch(0)
+    command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", sys.executable, "-m", "fastmail"]
+    done = subprocess.run(
+        [*command, "migrate", conf], capture_output=True, text=True, timeout=30,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f'fastmail migrate: [emerg] open() "{pid}" failed (13: Permission denied)\n'
+
+
 def test_wrong_option() -> None:
     done = migrate("--nonsense")
     assert done.returncode == 2
@@ -156,6 +179,6 @@ def test_commands(name: str) -> None:
     machine.run(f"tests/integration/inside_migrate.py::test_{name}", files, systemd=False)
 
 
-@pytest.mark.parametrize("name", ["units", "units_beside_http"])
+@pytest.mark.parametrize("name", ["units", "units_beside_http", "units_and_a_socket"])
 def test_commands_for_units(name: str) -> None:
     machine.run(f"tests/integration/inside_migrate.py::test_{name}", installation())
