@@ -8,7 +8,7 @@ TIMEOUT = 8  # seconds; the recipe grants 10
 
 address = os.environ.get("HEALTHCHECK", "")
 host, _, port = address.rpartition(":")
-if not (host and port.isdecimal()):
+if not (host and port.isdecimal() and int(port) < 65536):
     sys.exit(f'HEALTHCHECK is "{address}" instead of an address and a port')
 try:
     with socket.create_connection((host.strip("[]"), int(port)), TIMEOUT) as client:
