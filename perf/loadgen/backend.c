@@ -89,9 +89,9 @@ static bool is(const char *word, const char *verb)
 static bool common_command(struct backend *backend, const char *verb)
 {
     if (is(verb, "XDOWN"))
-        backend->outgoing += strtoull(verb + 6, NULL, 10);
+        backend->outgoing += strtoull(verb + sizeof "XDOWN" - 1, NULL, 10);
     else if (is(verb, "XUP"))
-        backend->incoming = strtoull(verb + 4, NULL, 10);
+        backend->incoming = strtoull(verb + sizeof "XUP" - 1, NULL, 10);
     else if (is(verb, "NOOP"))
         good(backend);
     else
@@ -131,7 +131,8 @@ static void imap_command(struct backend *backend, const char *line)
     if (is(verb, "LOGIN")) {
         imap_login(backend, verb);
     } else if (is(verb, "AUTHENTICATE")) {
-        backend->expecting = strchr(verb + 13, ' ') ? COMMAND : SASL_RESPONSE;
+        const char *mechanism = strchr(verb, ' ');
+        backend->expecting = mechanism && strchr(mechanism + 1, ' ') ? COMMAND : SASL_RESPONSE;
         if (backend->expecting == COMMAND)
             good(backend);
         else

@@ -1,9 +1,9 @@
 /* Load generator: plays the mail clients, the mail backends and, if asked, the auth server, in one
  * process on loopback, so that what it costs is the same for every proxy between them. Prints one line
- * of JSON; exit status 0: everything went well, 1: a session or backend failed, 2: could not run.
+ * of JSON; exit status 0: everything went well, 1: a session or backend failed, 2: it could not run.
  */
 
-#include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -115,6 +115,7 @@ int main(int count, char **arguments)
     if (!scenario)
         die("no scenario \"%s\": logins, idle, bulk, exchange, serve", options.scenario);
     raise_descriptor_limit();
+    signal(SIGPIPE, SIG_IGN); /* libssl writes without MSG_NOSIGNAL: a session fails, and says so */
     if (options.tls)
         tls_open(options.tls, options.resume);
     if (options.envelope)

@@ -7,8 +7,8 @@
 
 #include "loop.h"
 
-enum { PROTOCOL = 256, PROXY, BACKEND, AUTH, CONCURRENCY, SESSIONS, COUNT, BYTES, TOTAL, SECONDS, GRACE, RATE, THINK, ENVELOPE,
-       UPLOAD, SYNC, TLS, RESUME, HELP };
+enum { PROTOCOL = 256, PROXY, BACKEND, AUTH, CONCURRENCY, SESSIONS, COUNT, BYTES, TOTAL, SECONDS, GRACE, RATE,
+       THINK, ENVELOPE, UPLOAD, SYNC, TLS, RESUME, HELP };
 
 static const struct option names[] = {
     {"protocol", required_argument, NULL, PROTOCOL}, {"proxy", required_argument, NULL, PROXY},
@@ -62,13 +62,13 @@ static unsigned port_of(const char *text)
     return (unsigned)port;
 }
 
-static double number_of(const char *text)
+static double number_of(const char *text, double most)
 {
     char *end;
     double number = strtod(text, &end);
 
-    if (*end || end == text || !(number >= 0 && number <= 1e15))
-        die("\"%s\" is not a number that can be used", text);
+    if (*end || end == text || !(number >= 0 && number <= most))
+        die("\"%s\" is not a number between 0 and %.0f", text, most);
     return number;
 }
 
@@ -98,15 +98,15 @@ static void take(struct options *options, int name, char *value)
     case PROXY: options->proxy = port_of(value); break;
     case BACKEND: add_backend(options, value); break;
     case AUTH: options->auth = port_of(value); break;
-    case CONCURRENCY: options->concurrency = (unsigned)number_of(value); break;
-    case SESSIONS: options->sessions = (unsigned)number_of(value); break;
-    case COUNT: options->count = (uint64_t)number_of(value); break;
-    case BYTES: options->bytes = (uint64_t)number_of(value); break;
-    case TOTAL: options->total = (uint64_t)number_of(value); break;
-    case SECONDS: options->seconds = number_of(value); break;
-    case GRACE: options->grace = number_of(value); break;
-    case RATE: options->rate = number_of(value); break;
-    case THINK: options->think = number_of(value); break;
+    case CONCURRENCY: options->concurrency = (unsigned)number_of(value, 1e6); break;
+    case SESSIONS: options->sessions = (unsigned)number_of(value, 1e6); break;
+    case COUNT: options->count = (uint64_t)number_of(value, 1e15); break;
+    case BYTES: options->bytes = (uint64_t)number_of(value, 1e15); break;
+    case TOTAL: options->total = (uint64_t)number_of(value, 1e15); break;
+    case SECONDS: options->seconds = number_of(value, 1e6); break;
+    case GRACE: options->grace = number_of(value, 1e6); break;
+    case RATE: options->rate = number_of(value, 1e6); break;
+    case THINK: options->think = number_of(value, 1e6); break;
     case ENVELOPE: options->envelope = true; break;
     case UPLOAD: options->upload = true; break;
     case SYNC: options->sync = true; break;
@@ -140,5 +140,7 @@ struct options options_parse(int count, char **arguments)
         die("--think is not for bulk: who thinks about commands does not delay bytes");
     if (!options.proxy && strcmp(options.scenario, "serve"))
         die("--proxy says where the proxy listens");
+    if (options.resume && !options.tls)
+        die("--resume is for --tls");
     return options;
 }

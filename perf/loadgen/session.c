@@ -209,7 +209,7 @@ static void session_ready(struct peer *peer, uint32_t events)
 
         loop_interest(&session->peer, EPOLLIN);
         if (done < 0) {
-            session_fail(session, "the handshake failed");
+            session_fail(session, tls_failure());
             return;
         }
         session->shaking = !done;

@@ -89,6 +89,13 @@ int tls_handshake(struct session *session)
     return 1;
 }
 
+const char *tls_failure(void)
+{
+    const char *reason = ERR_reason_error_string(ERR_peek_error());
+
+    return reason ? reason : "the handshake was broken off";
+}
+
 ssize_t tls_read(SSL *ssl, void *buffer, size_t room)
 {
     int result;

@@ -28,6 +28,9 @@ void tls_begin(struct session *session);
 /* 1: done; 0: more is to come; -1: failed. */
 int tls_handshake(struct session *session);
 
+/* Why the last one failed. */
+const char *tls_failure(void);
+
 /* As recv() and send(): -1 with EAGAIN in errno when the other side is awaited. */
 ssize_t tls_read(SSL *ssl, void *buffer, size_t room);
 ssize_t tls_write(SSL *ssl, const void *data, size_t length);
