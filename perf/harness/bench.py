@@ -152,10 +152,10 @@ def under_load(bench: Bench, proxy: Proxy, load: Loadgen, counted: str) -> tuple
     before = Processor.of(*proxy.server.workers)
     result = load.run()
     used = Processor.of(*proxy.server.workers).since(before)
-    others = core_busy(core) - busy - used.total
     if not result[counted]:
         raise MeasurementError(f"{proxy.name}: nothing was done in the slice")
     return result, Slice(
-        used=used, others=max(0.0, others), seconds=result["seconds"], done=result[counted],
+        used=used, others=core_busy(core) - busy - used.total,
+        seconds=result["seconds"], done=result[counted],
         quantiles=dict(result.get("latency_quantiles_us", [])),
     )  # fmt: skip

@@ -1,9 +1,10 @@
 """The text that nginx and fastmail are configured with, and that of nginx as auth server."""
 
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from .machine import run_tool
 
 CERTIFICATES = {"ecdsa": ("ec", "ec_paramgen_curve:P-256"), "rsa": ("rsa", "rsa_keygen_bits:2048")}
 PROTOCOLS = ("imap", "pop3", "smtp")
@@ -12,7 +13,7 @@ SERVER_NAMES = ("mail.example.com", "renewed.example.com")  # SMTP greets with i
 
 @dataclass(frozen=True)
 class Door:
-    """A server block. ``own`` are fastmail's additions to it, for those of its versions that have them."""
+    """A server block. ``own`` are fastmail's additions to it."""
 
     name: str
     protocol: str
@@ -43,18 +44,12 @@ def all_doors(directory: Path, thinking_auth: int) -> list[Door]:
     return [*found, Door("envelope-thinking", "smtp", (think, "smtp_auth none;"))]
 
 
-def own_lines() -> list[str]:
-    """Every addition of fastmail that some door would have."""
-    return list(dict.fromkeys(line for door in all_doors(Path(), 0) for line in door.own))
-
-
 def make_certificates(directory: Path) -> None:
     """A self-signed one of each kind."""
     for kind, (algorithm, option) in CERTIFICATES.items():
-        subprocess.run(
-            ["openssl", "req", "-x509", "-nodes", "-newkey", algorithm, "-pkeyopt", option, "-days", "2",
-             "-keyout", directory / f"{kind}.key", "-out", directory / f"{kind}.crt", "-subj", "/CN=mail"],
-            check=True, capture_output=True,
+        run_tool(
+            "openssl", "req", "-x509", "-nodes", "-newkey", algorithm, "-pkeyopt", option, "-days", "2",
+            "-keyout", f"{directory}/{kind}.key", "-out", f"{directory}/{kind}.crt", "-subj", "/CN=mail",
         )  # fmt: skip
 
 
@@ -79,20 +74,17 @@ class Main:
         return "\n".join([*lines, "events {", "    worker_connections 20000;", "}\n"])
 
 
-def mail(
-    ports: dict[str, int], doors: Sequence[Door], auth: int, extra: Sequence[str], accepted: Sequence[str]
-) -> str:
-    """The mail block: ``extra`` are lines of it, ``accepted`` those of the doors' own lines that are used."""
+def mail(ports: dict[str, int], doors: Sequence[Door], auth: int, extra: Sequence[str], own: bool) -> str:
+    """The mail block: ``extra`` are lines of it; with ``own`` the doors have their own lines."""
     lines = [f"    server_name {SERVER_NAMES[0]};", f"    auth_http 127.0.0.1:{auth}/auth;"]
     lines += [f"    {line}" for line in extra]
     for door in doors:
         tls = " ssl" if any(line.startswith("ssl_certificate ") for line in door.lines) else ""
-        own = [line for line in door.own if line in accepted]
         lines += [
             "    server {",
             f"        listen 127.0.0.1:{ports[door.name]}{tls};",
             f"        protocol {door.protocol};",
-            *(f"        {line}" for line in (*door.lines, *own)),
+            *(f"        {line}" for line in (*door.lines, *(door.own if own else ()))),
             "    }",
         ]
     return "\n".join(["mail {", *lines, "}\n"])

@@ -11,7 +11,7 @@ from typing import Any
 from .bench import Bench, Cast, Scenario, under_load
 from .figures import Against, Figure, Slice, Subject, Target
 from .loadgen import Loadgen
-from .measure import Processor, voluntary_switches
+from .measure import MeasurementError, Processor, voluntary_switches
 from .proxies import Proxy
 
 FULL_HOUSE = 9000
@@ -19,6 +19,7 @@ HOUSES = (1000, 3000, FULL_HOUSE)  # idle sessions
 MANY_WORKERS = 8
 ACCEPTS = 50
 APART = 0.002  # seconds between two of them: every worker sleeps again
+PATIENCE = 15.0  # seconds that a greeting may take
 
 
 class LoginsBesideIdle(Scenario):
@@ -92,7 +93,7 @@ class TwoWorkers(Scenario):
                 alone = [stack.enter_context(bench.started(proxy.variant, cores=[core])) for core in cores]
                 both = stack.enter_context(bench.started(proxy.variant, workers=2, cores=cores))
                 found[Subject(proxy.name)] = partial(self._slice_of, bench, alone)
-                found[Subject(proxy.name, self.condition)] = partial(self._slice_of, bench, [both, both])
+                found[Subject(proxy.name, self.condition)] = partial(self.slice, bench, both)
             yield found
 
     def slice(self, bench: Bench, proxy: Proxy) -> Slice:
@@ -116,7 +117,7 @@ class TwoWorkers(Scenario):
             results = [load.result() for load in loads]
             used = Processor.of(*workers).since(before)
         part = Slice(
-            used=used, seconds=max(result["seconds"] for result in results),
+            used=used, workers=len(workers), seconds=max(result["seconds"] for result in results),
             done=sum(result["logins"] for result in results),
         )  # fmt: skip
         return replace(part, values=self._values(part.cost))
@@ -155,8 +156,7 @@ class WakeUps(Scenario):
         began, before = time.monotonic(), voluntary_switches(workers)
         with ExitStack() as stack:
             for _ in range(ACCEPTS):
-                client = stack.enter_context(socket.create_connection(("127.0.0.1", proxy.ports["imap"])))
-                client.recv(512)
+                stack.enter_context(_greeted(proxy))
                 time.sleep(APART)
             woken = voluntary_switches(workers) - before
             took = time.monotonic() - began
@@ -168,3 +168,15 @@ class WakeUps(Scenario):
 
     def seconds_each(self, bench: Bench) -> float:
         return 2.2 * ACCEPTS * APART + 0.1
+
+
+def _greeted(proxy: Proxy) -> socket.socket:
+    """A connection that has its greeting; raises MeasurementError when none comes."""
+    try:
+        client = socket.create_connection(("127.0.0.1", proxy.ports["imap"]), PATIENCE)
+        greeting = client.recv(512)
+    except OSError as error:
+        raise MeasurementError(f"{proxy.name} does not greet: {error}") from error
+    if not greeting:
+        raise MeasurementError(f"{proxy.name} closed a connection without a greeting")
+    return client

@@ -7,6 +7,11 @@ from enum import Enum
 from .measure import Processor
 
 
+def is_fastmail(proxy: str) -> bool:
+    """Whether a proxy of this name is one of fastmail's variants; the others are nginx's."""
+    return proxy.startswith("fastmail")
+
+
 class Against(Enum):
     """What a figure is held against."""
 
@@ -49,7 +54,8 @@ class Slice:
 
     values: dict[str, float] = field(default_factory=dict)
     used: Processor | None = None
-    others: float | None = None  # seconds that the core of the worker alone worked for anything else
+    workers: int = 1  # that used it
+    others: float | None = None  # seconds, by coarse ticks, that the worker's core worked for anything else
     seconds: float = 0.0
     done: float = 0.0  # logins, exchanges or bytes
     quantiles: Mapping[float, float] = field(default_factory=dict)  # fraction -> latency, µs

@@ -37,7 +37,10 @@ class Loadgen:
         if auth_port:
             command += ["--auth", str(auth_port)]
         for name, value in options.items():
-            command += [f"--{name}"] if value is True else [f"--{name}", str(value)] if value else []
+            if value is True:
+                command.append(f"--{name}")
+            elif value is not False and value != "":
+                command += [f"--{name}", str(value)]
         self._patience = float(options.get("seconds", 2)) + PATIENCE
         self._command = command
         self._cores = cores

@@ -25,11 +25,15 @@ class SetupError(Exception):
 
 
 def build_loadgen() -> None:
-    _checked(["make", "-s", "-C", str(ROOT / "perf" / "loadgen")])
+    run_tool("make", "-s", "-C", str(ROOT / "perf" / "loadgen"))
 
 
-def _checked(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True)
+def run_tool(*command: str) -> None:
+    """Raises SetupError, with what it said, when it is not there or fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+    except OSError as error:
+        raise SetupError(f"cannot run {command[0]}: {error.strerror}") from error
     if done.returncode:
         raise SetupError(f"{' '.join(command)} failed:\n{(done.stderr or done.stdout).strip()}")
 
@@ -55,18 +59,19 @@ class Cores:
 
     @classmethod
     def chosen(cls, proxy: int | None = None, load: int | None = None) -> "Cores":
-        """The first and the second that we may use, where none is named."""
+        """The first that we may use and the other one does not, where none is named."""
         there = sorted(os.sched_getaffinity(0))
-        if len(there) < 2:
+        for core in (proxy, load):
+            if core is not None and core not in there:
+                raise SetupError(f"cannot run on core {core}: there are {', '.join(map(str, there))}")
+        if len(there) < 2 or (proxy is not None and proxy == load):
             raise SetupError("two cores are needed: one for the proxy, one for its clients and peers")
-        return cls(there[0] if proxy is None else proxy, there[1] if load is None else load)
+        proxy = next(core for core in there if core != load) if proxy is None else proxy
+        return cls(proxy, next(core for core in there if core != proxy) if load is None else load)
 
     def take_load(self) -> None:
         """Pins this process, and what it starts, to the core of the load."""
-        try:
-            os.sched_setaffinity(0, {self.load})
-        except OSError as error:
-            raise SetupError(f"cannot run on core {self.load}: {error.strerror}") from error
+        os.sched_setaffinity(0, {self.load})
 
 
 def raise_descriptor_limit(sessions: int) -> None:
@@ -96,7 +101,7 @@ class Ports:
                 except OSError:
                     continue
                 return port
-        raise SetupError("no free port")
+        raise SetupError(f"no port is left below {self._end}, where net.ipv4.ip_local_port_range begins")
 
 
 @dataclass(frozen=True)
@@ -113,7 +118,11 @@ class Nginx:
         found = shutil.which(str(binary))
         if not found:
             raise SetupError(f"{binary} is not an nginx binary")
-        done = subprocess.run([found, "-V"], capture_output=True, text=True)
+        found = os.path.abspath(found)
+        try:
+            done = subprocess.run([found, "-V"], capture_output=True, text=True)
+        except OSError as error:
+            raise SetupError(f"cannot run {binary}: {error.strerror}") from error
         version = re.search(r"nginx version: \S+/(\S+)", done.stderr)
         if not version:
             raise SetupError(f"{binary} -V does not name a version: {done.stderr.strip()[:200]}")
@@ -151,7 +160,9 @@ def congestion_control() -> str:
 def fastmail_versions() -> str:
     """Python and the revision of this tree; a tree with uncommitted changes is marked."""
     python = subprocess.run([str(VENV_PYTHON), "--version"], capture_output=True, text=True).stdout.strip()
-    revision = subprocess.run(
-        ["git", "-C", str(ROOT), "describe", "--always", "--dirty"], capture_output=True, text=True
-    ).stdout.strip()
+    try:
+        command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
+        revision = subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    except FileNotFoundError:  # a release unpacked where there is no git
+        revision = ""
     return f"{revision or 'unknown revision'}, {python}"

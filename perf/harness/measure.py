@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import time
 from collections.abc import Iterable, Iterator
@@ -73,12 +74,16 @@ def memory(pid: int) -> Memory:
 
 
 def voluntary_switches(pids: Iterable[int]) -> int:
-    """How often threads of these processes have gone to sleep so far."""
+    """How often threads of these processes have gone to sleep so far. Raises MeasurementError."""
     total = 0
     for pid in pids:
-        for status in Path(f"/proc/{pid}/task").glob("*/status"):
-            found = re.search(r"^voluntary_ctxt_switches:\s+(\d+)$", status.read_text(), re.M)
-            total += int(found[1]) if found else 0
+        try:
+            for thread in os.listdir(f"/proc/{pid}/task"):
+                status = Path(f"/proc/{pid}/task/{thread}/status").read_text()
+                found = re.search(r"^voluntary_ctxt_switches:\s+(\d+)$", status, re.M)
+                total += int(found[1]) if found else 0
+        except OSError as error:
+            raise MeasurementError(f"the worker (process {pid}) or a thread of it has gone") from error
     return total
 
 
@@ -95,11 +100,13 @@ class SystemCalls:
 
 @contextmanager
 def counted_system_calls(pid: int, summary: Path) -> Iterator[SystemCalls]:
-    """Counts the system calls of all threads of a process with strace; much slows the process."""
+    """Counts the system calls of all threads of a process with strace, which slows the process much."""
     counts = SystemCalls()
-    strace = subprocess.Popen(
-        ["strace", "-c", "-f", "-p", str(pid), "-o", str(summary)], stderr=subprocess.PIPE, text=True
-    )
+    command = ["strace", "-c", "-f", "-p", str(pid), "-o", str(summary)]
+    try:
+        strace = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    except FileNotFoundError:
+        raise MeasurementError("strace is not installed") from None
     assert strace.stderr is not None
     try:
         line = strace.stderr.readline()
@@ -107,7 +114,7 @@ def counted_system_calls(pid: int, summary: Path) -> Iterator[SystemCalls]:
             raise MeasurementError(f"strace could not attach: {line.strip()}")
         yield counts
     finally:
-        strace.send_signal(2)
+        strace.send_signal(signal.SIGINT)
         strace.communicate(timeout=10)
     for row in summary.read_text().splitlines():
         words = row.split()
@@ -123,7 +130,7 @@ def children(pid: int) -> list[int]:
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
         try:
             found += map(int, task.read_text().split())
-        except FileNotFoundError:
+        except OSError:  # the thread has ended meanwhile
             continue
     return found
 

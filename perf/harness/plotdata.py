@@ -1,4 +1,4 @@
-"""What the plots show, taken out of the slices: plain numbers, ready for JSON."""
+"""What the plots show, taken out of the slices: plain numbers."""
 
 from collections.abc import Sequence
 from statistics import median
@@ -6,6 +6,7 @@ from typing import Any
 
 from .bench import Measured
 from .crowd import LoginsBesideIdle
+from .figures import is_fastmail
 from .ratios import estimate
 from .report import Row
 
@@ -53,7 +54,7 @@ def latencies(measured: Sequence[Measured]) -> dict[str, dict[str, list[list[flo
         if not scenario.curve:
             continue
         for subject, parts in slices.items():
-            if scenario.addition and not subject.proxy.startswith("fastmail"):
+            if scenario.addition and not is_fastmail(subject.proxy):
                 continue
             fractions = sorted(parts[0].quantiles)
             name = ", ".join(filter(None, (subject.proxy, scenario.addition)))

@@ -16,6 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image
 
+from .figures import is_fastmail
+
 DPI = 125
 WIDTH = 8.0  # inches: 1000 pixels, sharp when shown at 800
 COLOURS = {"fastmail": "#1565c0", "nginx": "#8a8a8a"}
@@ -52,7 +54,7 @@ def _save(figure: Figure, path: Path) -> None:
 
 
 def _colour(proxy: str) -> str:
-    return COLOURS["fastmail" if proxy.startswith("fastmail") else "nginx"]
+    return COLOURS["fastmail" if is_fastmail(proxy) else "nginx"]
 
 
 def _style(proxy: str, proxies: Sequence[str]) -> dict[str, Any]:

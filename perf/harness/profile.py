@@ -13,9 +13,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from . import machine, report
+from . import command, machine, report
 from .bench import Bench, open_bench, under_load
-from .configuration import PROTOCOLS, own_lines
+from .configuration import PROTOCOLS
 from .loadgen import Loadgen
 from .logins import STRACE_LOGINS
 from .measure import MeasurementError, counted_system_calls
@@ -79,21 +79,21 @@ class Profile:
 @contextmanager
 def _sampled(pid: int, data: Path) -> Iterator[None]:
     """Samples the process by the processor clock, each sample with its stack."""
-    command = ["perf", "record", "-q", "-e", "cpu-clock", "-F", str(SAMPLES_PER_SECOND), "-g",
-               "-p", str(pid), "-o", str(data)]  # fmt: skip
+    record = ["perf", "record", "-q", "-e", "cpu-clock", "-F", str(SAMPLES_PER_SECOND), "-g",
+              "-p", str(pid), "-o", str(data)]  # fmt: skip
     try:
-        perf = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        perf = subprocess.Popen(record, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     except FileNotFoundError:
         raise MeasurementError("perf is not installed") from None
-    time.sleep(ATTACHES)
     try:
-        if perf.poll() is None:
+        time.sleep(ATTACHES)
+        attached = perf.poll() is None
+        if attached:
             yield
     finally:
-        if perf.poll() is None:
-            perf.send_signal(signal.SIGINT)
+        perf.send_signal(signal.SIGINT)
         _, words = perf.communicate(timeout=30)
-    if not data.exists() or not data.stat().st_size:
+    if not attached or not data.exists() or not data.stat().st_size:
         raise MeasurementError(f"perf cannot sample here: {' '.join(words.split())[:300]}")
 
 
@@ -114,7 +114,7 @@ def stacks(script: Iterable[str]) -> Iterator[list[tuple[str, str]]]:
 
 def place(stack: list[tuple[str, str]]) -> tuple[bool, str]:
     """Is the sample the kernel's, and where does it belong?"""
-    file = stack[0][1]
+    file = stack[0][1].rpartition("/")[2]
     if not file.startswith("[kernel") and not file.endswith(".ko"):
         return False, next((name for part, name in LIBRARIES.items() if part in file), "other user code")
     names = [name for name, _ in stack]
@@ -153,7 +153,7 @@ def _profile(bench: Bench, proxy: Proxy, load: Load, seconds: float) -> tuple[Pr
             slices.append(under_load(bench, proxy, running, "logins")[1])
     cost = median(part.cost for part in slices) * 1e6
     with (
-        load.on(bench, proxy, count=STRACE_LOGINS, concurrency=32, seconds=30) as running,
+        load.on(bench, proxy, count=STRACE_LOGINS, concurrency=bench.concurrency, seconds=30) as running,
         counted_system_calls(proxy.worker, proxy.server.directory / "strace") as counts,
     ):
         logins = running.run()["logins"]
@@ -200,21 +200,26 @@ def _line(name: str, times: list[float], calls: list[float]) -> list[str]:
 def _parser() -> argparse.ArgumentParser:
     parse = argparse.ArgumentParser(prog="perf/profile", description=__doc__)
     parse.add_argument("--protocol", choices=PROTOCOLS, default="imap")
-    parse.add_argument("--tls", choices=("1.2", "1.3"), default="", help="clients speak TLS, and IMAP")
+    parse.add_argument("--tls", choices=("1.2", "1.3"), default="", help="clients speak TLS; with IMAP only")
     parse.add_argument("--resume", action="store_true", help="with resumed TLS sessions")
-    parse.add_argument("--seconds", type=float, default=5, help="of load while sampling, and before (5)")
+    parse.add_argument("--seconds", type=command.seconds, default=5.0,
+                       help="of load while sampling, and before (5)")  # fmt: skip
     parse.add_argument("--nginx", type=Path, default=machine.NGINX, metavar="PATH", help="this nginx binary")
-    parse.add_argument("--write", type=Path, metavar="FILE", help="write the table as Markdown as well")
+    parse.add_argument("--write", type=command.page, metavar="FILE", help="write the table as Markdown")
     return parse
 
 
-def _run(options: argparse.Namespace) -> None:
+def _run(options: argparse.Namespace) -> int:
+    if options.tls and options.protocol != "imap":
+        raise machine.SetupError("--tls: only IMAP logins are measured over TLS")
+    if options.resume and not options.tls:
+        raise machine.SetupError("--resume: with --tls only")
     machine.build_loadgen()
     nginx = machine.Nginx.at(options.nginx)
     cores = machine.Cores.chosen()
     cores.take_load()
-    load = Load("imap" if options.tls else options.protocol, options.tls, options.resume)
-    variants = [nginx_variant(nginx, f"nginx {nginx.version}"), fastmail_variant("thread", 16, own_lines())]
+    load = Load(options.protocol, options.tls, options.resume)
+    variants = [nginx_variant(nginx, f"nginx {nginx.version}"), fastmail_variant()]
     profiles, reason = {}, ""
     with (
         machine.machine_alone(),
@@ -223,29 +228,25 @@ def _run(options: argparse.Namespace) -> None:
     ):
         for proxy in proxies:
             print(f"profiling {proxy.name}", file=sys.stderr)
-            profiles[proxy.name], reason = _profile(bench, proxy, load, options.seconds)
+            profiles[proxy.name], why = _profile(bench, proxy, load, options.seconds)
+            reason = reason or why
     found = table(profiles)
     note = f"Without perf ({reason}) there is no division by system call.\n" if reason else ""
-    print(f"Processor time and system calls per {load}\n\n{report.text(found)}\n{note}")
+    print(f"Processor time and system calls per {load}\n\n{report.text(found)}\n{note}", flush=True)
     if options.write:
         head = "".join(f"- {name}: {value}\n" for name, value in machine.describe())
         head += f"- fastmail: {machine.fastmail_versions()}\n"
         text = f"# Processor time per {load}\n\nWritten by `perf/profile`; [docs/performance.md]"
         text += f"(../docs/performance.md) says how.\n\n{head}\n{note}{report.markdown(found)}\n"
-        options.write.write_text(text)
+        with command.writing(options.write):
+            options.write.write_text(text)
+    return 0
 
 
 def main() -> int:
-    """Exit status 0: all was seen; 1: something failed; 2: wrong set-up."""
-    try:
-        _run(_parser().parse_args())
-    except MeasurementError as error:
-        print(f"perf/profile: {error}", file=sys.stderr)
-        return 1
-    except machine.SetupError as error:
-        print(f"perf/profile: {error}", file=sys.stderr)
-        return 2
-    return 0
+    """The exit status."""
+    options = _parser().parse_args()
+    return command.run("perf/profile", lambda: _run(options))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from .measure import MeasurementError, alive, children
 START = 15.0  # seconds that a proxy may take to its first greeting, or to a reload
 STOP = 10.0  # and to its end
 ASK_AGAIN = 0.001  # seconds between two questions whether it greets
+KEEPALIVE = 16  # fastmail's auth_http_keepalive
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Variant:
     command: tuple[str, ...]
     module: Path | None = None
     extra: Sequence[str] = ()  # mail directives that only this one has
-    accepted: Sequence[str] = ()  # those of the doors' own lines that it knows
+    own: bool = False  # the doors have fastmail's own lines
     environment: Mapping[str, str] = field(default_factory=dict)
     baseline: bool = False  # others are compared with it
 
@@ -36,27 +38,16 @@ def nginx_variant(nginx: Nginx, name: str, baseline: bool = True) -> Variant:
     return Variant(name, (str(nginx.binary), "-e", "stderr"), nginx.mail_module, baseline=baseline)
 
 
-def fastmail_variant(engine: str, keepalive: int, wanted: Sequence[str]) -> Variant:
-    """``engine`` is "thread" (the default arrangement of the loops) or "nested".
-
-    Of the directives ``wanted`` it gets those that this fastmail knows.
-    """
+def fastmail_variant(engine: str = "thread", keepalive: int = KEEPALIVE) -> Variant:
+    """``engine`` is "thread" (the default arrangement of the loops) or "nested"."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     return Variant(
         "fastmail" + (f", {engine}" if engine != "thread" else ""),
         (str(VENV_PYTHON), "-m", "fastmail"),
         extra=(f"auth_http_keepalive {keepalive};",),
-        accepted=[line for line in wanted if _known(line)],
+        own=True,
         environment={"PYTHONPATH": path} | ({} if engine == "thread" else {"FASTMAIL_ENGINE": engine}),
     )
-
-
-def _known(line: str) -> bool:
-    """Does fastmail's own test of a configuration accept this directive of a server block?"""
-    server = f"server {{ listen 127.0.0.1:2; protocol pop3; {line} }}"
-    text = f"events {{}} mail {{ auth_http 127.0.0.1:1/; {server} }}"
-    command = [str(VENV_PYTHON), "-m", "fastmail", "-t", "-e", "stderr", "-p", "/tmp/", "-c", "/dev/stdin"]
-    return not subprocess.run(command, input=text.encode(), cwd=ROOT, capture_output=True).returncode
 
 
 class Server:
@@ -76,6 +67,7 @@ class Server:
             self._process = subprocess.Popen(
                 [*command, "-p", f"{directory}/", "-c", "server.conf"],
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                cwd=directory,  # python -m would find another fastmail in the directory that we run in
                 env={**os.environ, **(environment or {})},
                 preexec_fn=lambda: os.sched_setaffinity(0, cores),
             )  # fmt: skip
@@ -88,7 +80,10 @@ class Server:
             raise
 
     def _await(self, port: int, words: bytes | None) -> None:
-        """Until it greets with these words in the greeting (None: any greeting; empty: until it listens)."""
+        """Until these words are in its greeting (None: any greeting; empty: until it listens).
+
+        Raises MeasurementError when it has ended, or takes longer than START.
+        """
         deadline = time.monotonic() + START
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
@@ -108,13 +103,17 @@ class Server:
         found: list[int] = []
         while len(found) != expected:  # nothing else is expected: no helpers
             if time.monotonic() > deadline:
-                raise MeasurementError(f"{self.name} has {len(found)} children, not {expected} workers")
+                words = f"has {len(found)} children instead of {expected} workers"
+                raise MeasurementError(f"{self.name} {words}:\n{self.words()}")
             time.sleep(ASK_AGAIN)
             found = children(self._process.pid)
         return found
 
     def reload(self, smtp_port: int) -> float:
-        """Seconds from SIGHUP until somebody is greeted as a changed server_name says."""
+        """Seconds from SIGHUP until somebody is greeted as a changed server_name says.
+
+        Raises MeasurementError when nobody is.
+        """
         old, new = SERVER_NAMES
         self._configuration.write_text(self._configuration.read_text().replace(old, new))
         began = time.monotonic()
@@ -152,7 +151,8 @@ class Server:
             self._process.kill()
             self._process.wait()
             for orphan in orphans:
-                os.kill(orphan, signal.SIGKILL)
+                with suppress(ProcessLookupError):
+                    os.kill(orphan, signal.SIGKILL)
 
 
 @dataclass
@@ -197,7 +197,7 @@ class Stage:
         affinity = [f"{1 << core:b}" for core in cores]
         main = Main(self._user, self._log_level, variant.module, workers, affinity)
         text = main.text("proxy") + configuration.mail(
-            ports, self._doors, self.auth_port, variant.extra, variant.accepted
+            ports, self._doors, self.auth_port, variant.extra, variant.own
         )
         server = Server(
             variant.name, self._next_directory(), variant.command, text, ports["smtp"], greets=True,

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import quantiles
 
-from .figures import Against, Figure, Slice, Subject, Target
+from .figures import Against, Figure, Slice, Subject, Target, is_fastmail
 from .ratios import Estimate, estimate, ratio
 
 Slices = Mapping[Subject, Sequence[Slice]]
@@ -31,7 +31,7 @@ class Row:
     @property
     def target(self) -> Target | None:
         """What is asked: of fastmail, if there is something to hold it against; of nginx nothing."""
-        asked = self.subject.proxy.startswith("fastmail") and self.judged is not None
+        asked = is_fastmail(self.subject.proxy) and self.judged is not None
         return self.figure.target if asked else None
 
     def meets(self, bound: float) -> bool | None:
@@ -77,14 +77,15 @@ def middle_half(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _note(slices: Sequence[Slice]) -> str:
-    """How fast it went, and how busy the worker was."""
+    """How fast it went, and how busy the workers were."""
     used = sum(part.used.total for part in slices if part.used)
     if not used:
         return ""
     seconds = sum(part.seconds for part in slices)
     done = sum(part.done for part in slices) / seconds
     rate = f"{done / 1e9:.2f} GB/s" if done > 1e8 else f"{done:,.0f}/s"
-    return f"{rate}, worker {used / seconds:.0%} busy"
+    workers = slices[0].workers
+    return f"{rate}, {'worker' if workers == 1 else 'each worker'} {used / seconds / workers:.0%} busy"
 
 
 def number(value: float) -> str:

@@ -65,7 +65,8 @@ class Results:
         ]
         if not parts:
             return self._complaints
-        share = f"{sum(part.others or 0 for part in parts) / sum(part.seconds for part in parts):.0%}"
+        others = sum(part.others or 0 for part in parts)
+        share = f"{max(0.0, others) / sum(part.seconds for part in parts):.0%}"
         return [f"Others took {share} of the core's time while its proxy was under load.", *self._complaints]
 
     def text(self) -> str:

@@ -22,7 +22,7 @@ def scenarios(
         everything += [TLSLogins(kind, version, resume) for version, resume in handshakes]
     everything += [SystemCallsOfLogins(protocol) for protocol in protocols]
     everything += [Bulk(), Bulk(upload=True), Bulk(tls="1.3"), Exchange()]
-    everything.append(Life(idle_sessions, max(1, idle_sessions // 4)))
+    everything.append(Life(idle_sessions, tls_sessions(idle_sessions)))
     for preconnect in (False, True):
         everything += [LoginLatency(protocol, preconnect) for protocol in protocols]
     if "smtp" in protocols:
@@ -33,5 +33,11 @@ def scenarios(
 
 
 def most_sessions(chosen: list[str], idle_sessions: int) -> int:
-    """Sessions that one process holds at a time."""
-    return max(idle_sessions, FULL_HOUSE if "crowd" in chosen else 0)
+    """Idle sessions that one process holds at a time."""
+    life = idle_sessions + tls_sessions(idle_sessions) if "life" in chosen else 0
+    return max(life, FULL_HOUSE if "crowd" in chosen else 0)
+
+
+def tls_sessions(idle_sessions: int) -> int:
+    """How many are held over TLS beside so many in clear."""
+    return max(1, idle_sessions // 4)

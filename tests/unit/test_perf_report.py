@@ -1,13 +1,22 @@
 """What perf/run makes of its slices: medians, intervals, ratios, verdicts and tables."""
 
+import errno
+import os
 import random
+from pathlib import Path
 
 import pytest
 
-from perf.harness import report
+from perf.harness import command, report
+from perf.harness.bench import Measured
 from perf.harness.figures import Against, Figure, Slice, Subject, Target
+from perf.harness.logins import Logins
+from perf.harness.machine import Cores, SetupError
+from perf.harness.main import is_whole, parser
+from perf.harness.measure import Processor
 from perf.harness.profile import Profile, place, stacks, table
 from perf.harness.ratios import estimate, ratio
+from perf.harness.results import Results
 
 NGINX, FASTMAIL = Subject("nginx 1.22.1"), Subject("fastmail")
 COST = Figure("processor time per login", "µs", 1e6, target=Target(0.6, 0.4))
@@ -175,3 +184,68 @@ def test_a_profile_shows_times_and_calls_of_both_side_by_side() -> None:
         ["sendto", "40.0", "30.0", "8.0", "6.0"],
         ["**all**", "45.0", "33.0", "", ""],
     ]
+
+
+# -- notes -----------------------------------------------------------------------------------------
+
+
+def loaded(others: float = 0.0, workers: int = 1) -> Slice:
+    title = Logins("imap").title
+    return Slice({title: 1e-3}, Processor(0.5, 1, 1), workers, others, seconds=1.0, done=500)
+
+
+def test_two_workers_share_what_they_used() -> None:
+    title = Logins("imap").title
+    alone, both = (report.rows([Figure(title)], {NGINX: [loaded(workers=n)]}, "")[0].note for n in (1, 2))
+    assert (alone, both) == ("500/s, worker 50% busy", "500/s, each worker 25% busy")
+
+
+def test_what_others_took_is_no_more_than_the_coarse_ticks_say_together() -> None:
+    """A slice that ends between ticks has some too many, another as many too few."""
+    results = Results([], [NGINX.proxy])
+    results.add(Measured(Logins("imap"), {NGINX: [loaded(0.02), loaded(-0.02)]}))
+    assert results.text().endswith("Others took 0% of the core's time while its proxy was under load.")
+
+
+# -- the command line --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "whole"),
+    [
+        ("", True),
+        ("--nginx /usr/local/sbin/nginx --certificates ecdsa,rsa --rounds 40 --proxy-core 1", True),
+        ("--quick", False),
+        ("--scenario logins", False),
+        ("--protocols imap", False),
+        ("--certificates rsa", False),
+        ("--keepalive 0", False),
+        ("--slice 0.1", False),
+        ("--auth loadgen", False),
+        ("--self-check", False),
+    ],
+)
+def test_only_what_is_measured_as_described_becomes_the_page_of_results(arguments: str, whole: bool) -> None:
+    assert is_whole(parser().parse_args(arguments.split())) is whole
+
+
+def test_proxy_and_load_never_share_a_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    assert Cores.chosen() == Cores(0, 1)
+    assert Cores.chosen(proxy=1) == Cores(1, 0)
+    assert Cores.chosen(load=0) == Cores(1, 0)
+    with pytest.raises(SetupError, match="two cores are needed"):
+        Cores.chosen(1, 1)
+    with pytest.raises(SetupError, match="cannot run on core 2: there are 0, 1"):
+        Cores.chosen(2)
+
+
+def test_a_full_disk_is_said_with_the_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+
+    def work() -> int:
+        with command.writing(page):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    assert command.run("perf/run", work) == 1
+    assert capsys.readouterr().err == f"perf/run: {page}: No space left on device\n"
