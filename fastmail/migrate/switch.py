@@ -103,7 +103,7 @@ _NOT_ALONE = (
 def _notes(configuration: Configuration, here: Machine, pid: int | None, unit: str | None) -> list[str]:
     main = configuration.main
     others = _others(configuration)
-    notes = [f"nginx goes on with {' and '.join(others)}."] if others else []
+    notes = [f"nginx keeps {' and '.join(others)}."] if others else []
     if pid is None:
         notes.append(f"nginx does not run: there is no process of it in {main['pid']}.")
     if unit is not None and not here.unit:

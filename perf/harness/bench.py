@@ -57,7 +57,7 @@ class Bench:
 
     @property
     def tls_concurrency(self) -> int:
-        """Enough TLS logins under way to keep any worker busy: one that waits is dearer for each login."""
+        """So many TLS logins under way that one is always due: a worker that waits is dearer for each."""
         return TLS_CROWD * self.concurrency
 
     @contextmanager

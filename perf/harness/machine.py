@@ -117,7 +117,7 @@ class Nginx:
         """Raises SetupError when it cannot run or cannot do mail."""
         found = shutil.which(str(binary))
         if not found:
-            raise SetupError(f"{binary} is not an nginx binary")
+            raise SetupError(f"{binary} is not there, or no program")
         found = os.path.abspath(found)
         try:
             done = subprocess.run([found, "-V"], capture_output=True, text=True)

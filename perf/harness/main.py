@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import command, machine
-from .bench import Bench, Measured, Scenario, open_bench
+from .bench import TLS_CROWD, Bench, Measured, Scenario, open_bench
 from .configuration import CERTIFICATES, PROTOCOLS
 from .figures import Slice, Subject, is_fastmail
 from .measure import MeasurementError
@@ -49,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
     parse.add_argument("--auth", choices=("nginx", "loadgen"), default="nginx",
                        help="who answers auth_http: nginx's http, or the load generator")  # fmt: skip
     parse.add_argument("--concurrency", type=command.whole, metavar="N", default=32,
-                       help="logins under way at once (32); eight times as many over TLS")  # fmt: skip
+                       help=f"logins under way at once (32); {TLS_CROWD} times as many over TLS")  # fmt: skip
     parse.add_argument("--idle-sessions", type=command.whole, default=2000, metavar="N",
                        help="sessions held for the memory figure (2000); a quarter over TLS")  # fmt: skip
     parse.add_argument("--proxy-core", type=int, metavar="N", help="core of the proxy's worker (the first)")
@@ -133,7 +133,7 @@ def _head(options: argparse.Namespace, variants: list[Variant]) -> list[tuple[st
     head.append(("compared with", ", ".join(baselines) or "nothing"))
     head.append(("auth server", "nginx's http" if options.auth == "nginx" else "the load generator"))
     head.append(("slices", f"{options.rounds} of {options.slice:g} s for each proxy, interleaved"))
-    head.append(("load", f"{options.concurrency} logins at once"))
+    head.append(("load", f"{options.concurrency} logins at once, {TLS_CROWD * options.concurrency} over TLS"))
     if changed(options):
         head.append(("measured by", f"`{shlex.join(['perf/run', *sys.argv[1:]])}`"))
     head.append(("date", time.strftime("%Y-%m-%d")))

@@ -56,7 +56,7 @@ def test_debians_own_file_and_mail(tmp_path: Path) -> None:
     assert "load_module modules/ngx_mail_module.so;" in " ".join(said["Ignored"])
     assert said["Ignored"][-2:] == [f"http {{}}  {conf}:{http}", "not for a mail proxy; leave it to nginx"]
     assert any(line.startswith("- Blocks of other modules") for line in said["Different"])
-    assert "nginx goes on with http {}." in said["Note"]
+    assert "nginx keeps http {}." in said["Note"]
 
 
 def test_an_example_of_mailu() -> None:

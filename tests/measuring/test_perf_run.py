@@ -75,7 +75,7 @@ def test_what_fails_is_said_with_the_proxys_own_words(directory: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--nginx=/nowhere/nginx"], "perf/run: /nowhere/nginx is not an nginx binary"),
+        (["--nginx=/nowhere/nginx"], "perf/run: /nowhere/nginx is not there, or no program"),
         (["--proxy-core=9999"], "perf/run: cannot run on core 9999: there are "),
         (["--auth=loadgen"], "perf/run: --auth loadgen: a storm has two load generators; "),
         (["--write=/nowhere/page.md"], 'argument --write: "/nowhere/page.md" is a directory, or in none'),
