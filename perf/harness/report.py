@@ -50,6 +50,8 @@ def rows(figures: Sequence[Figure], slices: Slices, baseline: str) -> list[Row]:
         for subject, series in values.items():
             other = _held_against(figure, subject, baseline)
             base = values.get(other) if other else None
+            if base and not all(base):  # memory of so few sessions that no page was needed for them
+                base = None
             found.append(
                 Row(
                     figure, subject, estimate(series), middle_half(series), len(series),

@@ -93,6 +93,12 @@ def test_without_the_other_proxy_nothing_is_judged() -> None:
     assert len(report.nginx_table([row], NGINX.proxy, several=False)) == 1
 
 
+def test_nothing_is_compared_with_nothing() -> None:
+    """Memory of a few idle sessions can be 0."""
+    found = {NGINX: slices(COST, 1e-6, 0.0), FASTMAIL: slices(COST, 1e-6, 1e-6)}
+    assert [row.ratio for row in rows(COST, found)] == [None, None]
+
+
 # -- what a figure is held against -----------------------------------------------------------------
 
 
