@@ -20,7 +20,7 @@ from .proxies import Proxy, Stage, Variant
 TLS_CROWD = 8  # times as many clients at once over TLS: nginx's logins wait for delayed ACKs meanwhile
 WARM_UP = 50  # logins before the first measurement: proof that it works, and first-use costs paid
 
-Cast = dict[Subject, Callable[[], Slice]]
+Turns = dict[Subject, Callable[[], Slice]]
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class Bench:
     own_auth: bool  # the load generator is the auth server
 
     def load(
-        self, proxy: Proxy, scenario: str, door: str, *, protocol: str | None = None,
+        self, proxy: Proxy, scenario: str, block: str, *, protocol: str | None = None,
         serves: Sequence[str] | None = None, auth_port: int = 0, **options: Any,
     ) -> Loadgen:  # fmt: skip
-        """A load on the proxy's ``door``, spoken in ``protocol`` (that of the door's name, if not given).
+        """A load on the proxy's server block of this name, in ``protocol`` (of the same name, if not given).
 
         It serves as backend of the protocols in ``serves`` (None: all), and then as auth server, on
         ``auth_port`` if it is given.
@@ -47,7 +47,7 @@ class Bench:
         if serves is not None:
             backends = {name: backends[name] for name in serves}
         auth = auth_port or (self.stage.auth_port if self.own_auth and backends else None)
-        return Loadgen(LOADGEN, scenario, proxy.ports[door], protocol or door, backends, auth, **options)
+        return Loadgen(LOADGEN, scenario, proxy.ports[block], protocol or block, backends, auth, **options)
 
     def warm_up(self, proxy: Proxy) -> None:
         """A few logins of each protocol; raises MeasurementError when it does not work."""
@@ -121,7 +121,7 @@ class Scenario(ABC):
         """Raises MeasurementError when anything failed: a slice with a failure gives no figure."""
 
     @contextmanager
-    def cast(self, bench: Bench, proxies: Sequence[Proxy]) -> Iterator[Cast]:
+    def turns(self, bench: Bench, proxies: Sequence[Proxy]) -> Iterator[Turns]:
         """Who takes turns, and how a slice of each is measured."""
         yield {Subject(proxy.name): partial(self.slice, bench, proxy) for proxy in proxies}
 

@@ -12,22 +12,22 @@ SERVER_NAMES = ("mail.example.com", "renewed.example.com")  # SMTP greets with i
 
 
 @dataclass(frozen=True)
-class Door:
-    """A server block. ``own`` are fastmail's additions to it."""
+class ServerBlock:
+    """A ``server {}``. ``additions`` are fastmail's own lines of it."""
 
     name: str
     protocol: str
     lines: tuple[str, ...] = ()
-    own: tuple[str, ...] = ()
+    additions: tuple[str, ...] = ()
 
 
-def all_doors(directory: Path, thinking_auth: int) -> list[Door]:
+def server_blocks(directory: Path, thinking_auth: int) -> list[ServerBlock]:
     """Every server block: each protocol, IMAP with each certificate, and each with peers that think."""
     think = f"auth_http 127.0.0.1:{thinking_auth}/auth;"
-    found = [Door(protocol, protocol) for protocol in PROTOCOLS]
+    found = [ServerBlock(protocol, protocol) for protocol in PROTOCOLS]
     for kind in CERTIFICATES:
         found.append(
-            Door(kind, "imap", (
+            ServerBlock(kind, "imap", (
                 "ssl_protocols TLSv1.2 TLSv1.3;",
                 f"ssl_certificate {directory}/{kind}.crt;",
                 f"ssl_certificate_key {directory}/{kind}.key;",
@@ -38,10 +38,11 @@ def all_doors(directory: Path, thinking_auth: int) -> list[Door]:
         "pop3": ((think,), ("proxy_pipelining on;",)),
         "smtp": ((think, "proxy_smtp_auth on;"), ()),
     }
-    for protocol, (lines, own) in extras.items():
-        found.append(Door(f"{protocol}-thinking", protocol, lines, own))
-        found.append(Door(f"{protocol}-preconnect", protocol, lines, (*own, "proxy_preconnect on;")))
-    return [*found, Door("envelope-thinking", "smtp", (think, "smtp_auth none;"))]
+    for protocol, (lines, additions) in extras.items():
+        found.append(ServerBlock(f"{protocol}-thinking", protocol, lines, additions))
+        additions = (*additions, "proxy_preconnect on;")
+        found.append(ServerBlock(f"{protocol}-preconnect", protocol, lines, additions))
+    return [*found, ServerBlock("envelope-thinking", "smtp", (think, "smtp_auth none;"))]
 
 
 def make_certificates(directory: Path) -> None:
@@ -74,17 +75,19 @@ class Main:
         return "\n".join([*lines, "events {", "    worker_connections 20000;", "}\n"])
 
 
-def mail(ports: dict[str, int], doors: Sequence[Door], auth: int, extra: Sequence[str], own: bool) -> str:
-    """The mail block: ``extra`` are lines of it; with ``own`` the doors have their own lines."""
+def mail(
+    ports: dict[str, int], blocks: Sequence[ServerBlock], auth: int, extra: Sequence[str], additions: bool
+) -> str:
+    """The mail block: ``extra`` are lines of it; ``additions``: server blocks have theirs."""
     lines = [f"    server_name {SERVER_NAMES[0]};", f"    auth_http 127.0.0.1:{auth}/auth;"]
     lines += [f"    {line}" for line in extra]
-    for door in doors:
-        tls = " ssl" if any(line.startswith("ssl_certificate ") for line in door.lines) else ""
+    for block in blocks:
+        tls = " ssl" if any(line.startswith("ssl_certificate ") for line in block.lines) else ""
         lines += [
             "    server {",
-            f"        listen 127.0.0.1:{ports[door.name]}{tls};",
-            f"        protocol {door.protocol};",
-            *(f"        {line}" for line in (*door.lines, *(door.own if own else ()))),
+            f"        listen 127.0.0.1:{ports[block.name]}{tls};",
+            f"        protocol {block.protocol};",
+            *(f"        {line}" for line in (*block.lines, *(block.additions if additions else ()))),
             "    }",
         ]
     return "\n".join(["mail {", *lines, "}\n"])

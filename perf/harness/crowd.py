@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from .bench import Bench, Cast, Scenario, under_load
+from .bench import Bench, Scenario, Turns, under_load
 from .figures import Against, Figure, Slice, Subject, Target
 from .loadgen import Loadgen
 from .measure import MeasurementError, Processor, voluntary_switches
@@ -46,10 +46,10 @@ class LoginsBesideIdle(Scenario):
         )  # fmt: skip
 
     @contextmanager
-    def cast(self, bench: Bench, proxies: Sequence[Proxy]) -> Iterator[Cast]:
+    def turns(self, bench: Bench, proxies: Sequence[Proxy]) -> Iterator[Turns]:
         with ExitStack() as stack:
             stack.enter_context(bench.load(proxies[0], "serve", "imap", seconds=0))
-            found: Cast = {}
+            found: Turns = {}
             for proxy in proxies:
                 for condition in ("", self.condition):
                     fresh = stack.enter_context(bench.started(proxy.variant))
@@ -84,11 +84,11 @@ class TwoWorkers(Scenario):
         super().__init__(Figure(title, "µs", 1e6, Against.OWN, Target(1.1, 1.0)))
 
     @contextmanager
-    def cast(self, bench: Bench, proxies: Sequence[Proxy]) -> Iterator[Cast]:
+    def turns(self, bench: Bench, proxies: Sequence[Proxy]) -> Iterator[Turns]:
         cores = [bench.stage.proxy_core, bench.stage.load_core]
         with ExitStack() as stack:
             stack.enter_context(bench.load(proxies[0], "serve", "imap", seconds=0, cores=set(cores)))
-            found: Cast = {}
+            found: Turns = {}
             for proxy in proxies:
                 alone = [stack.enter_context(bench.started(proxy.variant, cores=[core])) for core in cores]
                 both = stack.enter_context(bench.started(proxy.variant, workers=2, cores=cores))
@@ -142,9 +142,9 @@ class WakeUps(Scenario):
         super().__init__(Figure(title, "", 1.0, Against.NOTHING, Target(1.1, 1.0)))
 
     @contextmanager
-    def cast(self, bench: Bench, proxies: Sequence[Proxy]) -> Iterator[Cast]:
+    def turns(self, bench: Bench, proxies: Sequence[Proxy]) -> Iterator[Turns]:
         with ExitStack() as stack:
-            found: Cast = {}
+            found: Turns = {}
             for proxy in proxies:
                 fresh = stack.enter_context(bench.started(proxy.variant, workers=MANY_WORKERS))
                 bench.warm_up(fresh)

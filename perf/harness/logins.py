@@ -116,7 +116,7 @@ class LoginLatency(Scenario):
 
     def __init__(self, what: str, preconnect: bool = False) -> None:
         self._what = what
-        self._door = f"{what}-preconnect" if preconnect else f"{what}-thinking"
+        self._block = f"{what}-preconnect" if preconnect else f"{what}-thinking"
         self.curve = f"{LATENCY_NAMES[what]}, peers thinking {THINK_MS} ms"
         self.addition = "proxy_preconnect" if preconnect else ""
         title = f"latency of {self.curve}, median" + (f", {self.addition}" if preconnect else "")
@@ -126,9 +126,11 @@ class LoginLatency(Scenario):
         options: dict[str, Any] = {
             "think": THINK_MS, "auth_port": bench.stage.thinking_auth_port, "seconds": bench.seconds / 2
         }  # fmt: skip
-        envelope = self._what == "envelope"
-        protocol = "smtp" if envelope else self._what
-        with bench.load(proxy, "logins", self._door, protocol=protocol, envelope=envelope, **options) as load:
+        if self._what == "envelope":
+            options |= {"protocol": "smtp", "envelope": True}
+        else:
+            options["protocol"] = self._what
+        with bench.load(proxy, "logins", self._block, **options) as load:
             result, part = under_load(bench, proxy, load, "logins")
         return replace(part, values=self._values(result["latency_us"]["p50"]))
 

@@ -85,15 +85,14 @@ def _interleave(
     found: dict[Subject, list[Slice]] = {}
     progress.begin(scenario.title)
     for group in [[proxy] for proxy in proxies] if scenario.apart else [proxies]:
-        with scenario.cast(bench, group) as cast:
-            turns = list(cast)
+        with scenario.turns(bench, group) as turns:
             found |= {subject: [] for subject in turns}
             for number in range(rounds):
                 for subject in reversed(turns) if number % 2 else turns:
                     words = f"{scenario.title}: slice {number + 1} of {rounds}, {subject}"
                     progress.show(words)
                     try:
-                        found[subject].append(cast[subject]())
+                        found[subject].append(turns[subject]())
                     except MeasurementError as error:
                         raise MeasurementError(f"{words}:\n{error}") from None
                     progress.add(scenario.seconds_each(bench))

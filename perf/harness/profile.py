@@ -59,8 +59,8 @@ class Load:
         if self.tls:
             bounds |= {"tls": self.tls, "resume": self.resume}
             bounds.setdefault("concurrency", bench.tls_concurrency)
-        door = "ecdsa" if self.tls else self.protocol
-        return bench.load(proxy, "logins", door, protocol=self.protocol, **bounds)
+        block = "ecdsa" if self.tls else self.protocol
+        return bench.load(proxy, "logins", block, protocol=self.protocol, **bounds)
 
     def __str__(self) -> str:
         tls = f" over TLS {self.tls}, {'resumed' if self.resume else 'full'}" if self.tls else ""

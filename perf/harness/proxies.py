@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import configuration
-from .configuration import PROTOCOLS, SERVER_NAMES, Door, Main
+from .configuration import PROTOCOLS, SERVER_NAMES, Main, ServerBlock
 from .machine import ROOT, VENV_PYTHON, Nginx, Ports
 from .measure import MeasurementError, alive, children
 
@@ -29,7 +29,7 @@ class Variant:
     command: tuple[str, ...]
     module: Path | None = None
     extra: Sequence[str] = ()  # mail directives that only this one has
-    own: bool = False  # the doors have fastmail's own lines
+    additions: bool = False  # server blocks have theirs
     environment: Mapping[str, str] = field(default_factory=dict)
     baseline: bool = False  # others are compared with it
 
@@ -45,7 +45,7 @@ def fastmail_variant(engine: str = "thread", keepalive: int = KEEPALIVE) -> Vari
         "fastmail" + (f", {engine}" if engine != "thread" else ""),
         (str(VENV_PYTHON), "-m", "fastmail"),
         extra=(f"auth_http_keepalive {keepalive};",),
-        own=True,
+        additions=True,
         environment={"PYTHONPATH": path} | ({} if engine == "thread" else {"FASTMAIL_ENGINE": engine}),
     )
 
@@ -157,7 +157,7 @@ class Server:
 
 @dataclass
 class Proxy:
-    """A running variant and where it listens, by the name of the door."""
+    """A running variant and where it listens, by the name of the server block."""
 
     variant: Variant
     ports: dict[str, int]
@@ -186,18 +186,18 @@ class Stage:
         self.load_core = load_core
         self._directory = directory
         self._ports = ports
-        self._doors: list[Door] = configuration.all_doors(directory, self.thinking_auth_port)
+        self._blocks: list[ServerBlock] = configuration.server_blocks(directory, self.thinking_auth_port)
         self._user = user
         self._log_level = log_level
         self._started = 0
 
     def start(self, variant: Variant, workers: int = 1, cores: Sequence[int] = ()) -> Proxy:
         """With one worker on the proxies' core, or with workers on these cores, one after the other."""
-        ports = {door.name: self._ports.take() for door in self._doors}
+        ports = {block.name: self._ports.take() for block in self._blocks}
         affinity = [f"{1 << core:b}" for core in cores]
         main = Main(self._user, self._log_level, variant.module, workers, affinity)
         text = main.text("proxy") + configuration.mail(
-            ports, self._doors, self.auth_port, variant.extra, variant.own
+            ports, self._blocks, self.auth_port, variant.extra, variant.additions
         )
         server = Server(
             variant.name, self._next_directory(), variant.command, text, ports["smtp"], greets=True,

@@ -27,9 +27,9 @@ class Bulk(Scenario):
         super().__init__(Figure(title, "ms", 1e3, target=target))
 
     def slice(self, bench: Bench, proxy: Proxy) -> Slice:
-        door = "ecdsa" if self._tls else "imap"
+        block = "ecdsa" if self._tls else "imap"
         options: dict[str, Any] = {"sessions": 4, "upload": self._upload, "tls": self._tls}
-        with bench.load(proxy, "bulk", door, protocol="imap", **options) as load:
+        with bench.load(proxy, "bulk", block, protocol="imap", **options) as load:
             _, part = under_load(bench, proxy, load, "bytes")
         return replace(part, values=self._values(part.cost * 1e9))
 

@@ -48,12 +48,12 @@ static void give_up(struct session *sessions, unsigned count, bool idle_too)
 
 /* -- held sessions: idle, bulk, exchange ------------------------------------------------------ */
 
-static const struct story held_story;
+static const struct callbacks held_callbacks;
 
 static void begin_held(void)
 {
     held_alive++;
-    session_start(&held[held_begun++], options->protocol, options->proxy, &held_story);
+    session_start(&held[held_begun++], options->protocol, options->proxy, &held_callbacks);
 }
 
 static void held_logged_in(struct session *session)
@@ -115,7 +115,7 @@ static void held_closed(struct session *session, bool failed)
         busy--;
 }
 
-static const struct story held_story = {held_logged_in, held_answered, held_moved, held_closed};
+static const struct callbacks held_callbacks = {held_logged_in, held_answered, held_moved, held_closed};
 
 static void open_held(void)
 {
@@ -177,13 +177,13 @@ static void run_bulk(void)
 
 static struct session *clients;
 static uint64_t logins_begun;
-static const struct story login_story;
+static const struct callbacks login_callbacks;
 
 static void log_in(struct session *session)
 {
     logins_begun++;
     busy++;
-    session_start(session, options->protocol, options->proxy, &login_story);
+    session_start(session, options->protocol, options->proxy, &login_callbacks);
 }
 
 static void begin_login(struct session *session)
@@ -206,7 +206,7 @@ static void login_closed(struct session *session, bool failed)
     begin_login(session);
 }
 
-static const struct story login_story = {.logged_in = login_done, .closed = login_closed};
+static const struct callbacks login_callbacks = {.logged_in = login_done, .closed = login_closed};
 
 static void await_logins(void)
 {

@@ -32,7 +32,7 @@ void session_fail(struct session *session, const char *words)
     tls_end(session);
     loop_close(&session->peer);
     session->stage = CLOSED;
-    session->story->closed(session, true);
+    session->callbacks->closed(session, true);
 }
 
 static ssize_t put(struct session *session, const void *data, size_t length)
@@ -106,7 +106,7 @@ static void push(struct session *session)
         return;
     }
     session->left -= (uint64_t)sent;
-    session->story->moved(session, (size_t)sent);
+    session->callbacks->moved(session, (size_t)sent);
     if (!session->left) {
         session->stage = WAITING;
         loop_interest(&session->peer, EPOLLIN);
@@ -128,10 +128,10 @@ static void take(struct session *session)
         return;
     }
     session->left -= (uint64_t)taken;
-    session->story->moved(session, (size_t)taken);
+    session->callbacks->moved(session, (size_t)taken);
     if (!session->left) {
         session->stage = IDLE;
-        session->story->answered(session);
+        session->callbacks->answered(session);
     }
 }
 
@@ -148,12 +148,12 @@ static void reply_complete(struct session *session)
         }
         session->stage = IDLE;
         session->length = 0;
-        session->story->logged_in(session);
+        session->callbacks->logged_in(session);
         return;
     case WAITING:
         session->stage = IDLE;
         session->length = 0;
-        session->story->answered(session);
+        session->callbacks->answered(session);
         return;
     case LOGOUT:
         session->stage = LEAVING;
@@ -176,7 +176,7 @@ static void read_reply(struct session *session)
             tls_end(session);
             loop_close(&session->peer);
             session->stage = CLOSED;
-            session->story->closed(session, false);
+            session->callbacks->closed(session, false);
             return;
         }
         session_fail(session, got ? strerror(errno) : "closed by the proxy");
@@ -227,10 +227,11 @@ static void session_ready(struct peer *peer, uint32_t events)
     } while (session->ssl && !session->shaking && SSL_pending(session->ssl) > 0);
 }
 
-void session_start(struct session *session, enum protocol protocol, unsigned port, const struct story *story)
+void session_start(struct session *session, enum protocol protocol, unsigned port,
+                   const struct callbacks *callbacks)
 {
     session->protocol = protocol;
-    session->story = story;
+    session->callbacks = callbacks;
     session->step = 0;
     session->began = now_ns();
     session->peer.fd = loop_connect(port);

@@ -31,13 +31,13 @@ struct session {
     int64_t began;     /* the connection, or the command that is under way */
     uint64_t left;     /* bytes to send or take */
     const char *expect;
-    const struct story *story;
+    const struct callbacks *callbacks;
     size_t length;
     char reply[REPLY_LIMIT];
 };
 
-/* What a scenario does at each turn of a session. A failed session is closed before closed() is called. */
-struct story {
+/* What a scenario does as its sessions get on. A failed session is closed before closed() is called. */
+struct callbacks {
     void (*logged_in)(struct session *session);
     void (*answered)(struct session *session);
     void (*moved)(struct session *session, size_t bytes); /* of XDOWN, taken; of XUP, sent */
@@ -51,7 +51,8 @@ struct failures {
 };
 extern struct failures session_failures;
 
-void session_start(struct session *session, enum protocol protocol, unsigned port, const struct story *story);
+void session_start(struct session *session, enum protocol protocol, unsigned port,
+                   const struct callbacks *callbacks);
 void session_noop(struct session *session);
 void session_download(struct session *session, uint64_t bytes);
 void session_upload(struct session *session, uint64_t bytes);
