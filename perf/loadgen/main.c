@@ -3,6 +3,7 @@
  * of JSON; exit status 0: everything went well, 1: a session or backend failed, 2: it could not run.
  */
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -104,7 +105,8 @@ static void print_result(const struct options *options)
     if (backend_counts.errors)
         print_text("first_backend_error", backend_counts.first_error);
     printf("}\n");
-    fflush(stdout);
+    if (fflush(stdout) || ferror(stdout))
+        die("cannot write to standard output: %s", strerror(errno));
 }
 
 int main(int count, char **arguments)

@@ -132,7 +132,7 @@ struct options options_parse(int count, char **arguments)
         exit(2);
     }
     options.scenario = arguments[optind];
-    if (!sessions_given && strcmp(options.scenario, "logins"))
+    if (!sessions_given && strcmp(options.scenario, "logins") && strcmp(options.scenario, "serve"))
         options.sessions = 16;
     if (!options.concurrency || !options.bytes)
         die("--concurrency and --bytes must be at least 1");
