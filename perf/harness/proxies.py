@@ -72,7 +72,7 @@ class Server:
                 preexec_fn=lambda: os.sched_setaffinity(0, cores),
             )  # fmt: skip
         try:
-            self._await(port, b"" if not greets else None)
+            self._await(port, b"" if greets else None)
             self.start_seconds = time.monotonic() - began  # to the first greeting
             self.workers = self._find_workers(workers)
         except BaseException:
@@ -80,19 +80,18 @@ class Server:
             raise
 
     def _await(self, port: int, words: bytes | None) -> None:
-        """Until these words are in its greeting (None: any greeting; empty: until it listens).
+        """Until these words are in its greeting; None: until it takes a connection.
 
         Raises MeasurementError when it has ended, or takes longer than START.
         """
         deadline = time.monotonic() + START
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
-                raise MeasurementError(f"{self.name} did not start:\n{self.words()}")
+                raise MeasurementError(f"{self.name} has ended instead of greeting:\n{self.words()}")
             try:
                 with socket.create_connection(("127.0.0.1", port), timeout=START) as client:
-                    greeting = client.recv(512) if words != b"" else b"."
-                if greeting and (words or b"") in greeting:
-                    return
+                    if words is None or ((greeting := client.recv(512)) and words in greeting):
+                        return
             except OSError:
                 pass
             time.sleep(ASK_AGAIN)

@@ -68,7 +68,7 @@ def test_it_measures_both(directory: Path) -> None:
 def test_what_fails_is_said_with_the_proxys_own_words(directory: Path) -> None:
     done = run(directory, *SMALL, "--keepalive=-1")
     assert done.returncode == 1
-    assert "perf/run: fastmail did not start:" in done.stderr.splitlines()
+    assert "perf/run: fastmail has ended instead of greeting:" in done.stderr.splitlines()
     assert '"auth_http_keepalive" directive invalid number' in done.stderr
 
 
