@@ -44,7 +44,7 @@ def mechanisms(server: ServerConfiguration) -> set[str]:
 
 
 tls = servers(lambda server: server.tls is not None)
-names = servers(lambda server: server.protocol == "smtp" and server["resolver"] is not None)
+client_names = servers(lambda server: server.protocol == "smtp" and server["resolver"] is not None)
 
 INTRODUCTION = (
     "# Differences from nginx\n\nWhat fastmail is meant to do otherwise than nginx's mail proxy, and why.\n"
@@ -313,37 +313,37 @@ logs others as crit.
                 """\
 A question goes out from a port of its own with an id of its own, without a cache in c-ares.
 """,
-                names,
+                client_names,
             ),
             Difference(
                 """\
 A server that refuses a question's packet (ICMP) is left at once for the next one; after all have, a pause.
 """,
-                names,
+                client_names,
             ),
             Difference(
                 """\
 A worker looks for 1024 clients' names at a time; who comes beyond that is `[TEMPUNAVAIL]` at once.
 """,
-                names,
+                client_names,
             ),
             Difference(
                 """\
 FORMERR ends a lookup at once; nginx runs into its timeout.
 """,
-                names,
+                client_names,
             ),
             Difference(
                 """\
 Names in log lines are written as c-ares writes them, unprintable bytes as `\\DDD`.
 """,
-                names,
+                client_names,
             ),
             Difference(
                 """\
 A host name is checked before anything is done with it (as with nginx from 1.29.7 on).
 """,
-                names,
+                client_names,
             ),
         ),
     ),

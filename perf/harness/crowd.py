@@ -12,14 +12,13 @@ from .bench import Bench, Scenario, Turns, under_load
 from .figures import Against, Figure, Slice, Subject, Target
 from .loadgen import Loadgen
 from .measure import MeasurementError, Processor, voluntary_switches
-from .proxies import Proxy
+from .proxies import START, Proxy
 
 FULL_HOUSE = 9000
 HOUSES = (1000, 3000, FULL_HOUSE)  # idle sessions
 MANY_WORKERS = 8
 ACCEPTS = 50
 APART = 0.002  # seconds between two of them: every worker sleeps again
-PATIENCE = 15.0  # seconds that a greeting may take
 
 
 class LoginsBesideIdle(Scenario):
@@ -173,7 +172,7 @@ class WakeUps(Scenario):
 def _greeted(proxy: Proxy) -> socket.socket:
     """A connection that has its greeting; raises MeasurementError when none comes."""
     try:
-        client = socket.create_connection(("127.0.0.1", proxy.ports["imap"]), PATIENCE)
+        client = socket.create_connection(("127.0.0.1", proxy.ports["imap"]), START)
         greeting = client.recv(512)
     except OSError as error:
         raise MeasurementError(f"{proxy.name} does not greet: {error}") from error

@@ -32,6 +32,12 @@ LATENCY_NAMES = {
 }
 
 
+def _check_connections(proxy: Proxy, result: dict[str, Any]) -> None:
+    connections, logins = result["backend_connections"], result["logins"]
+    if connections != logins:
+        raise MeasurementError(f"{proxy.name}: {connections} backend connections for {logins} logins")
+
+
 class Logins(Scenario):
     """Clients that connect, log in, log out and close, as fast as they are served."""
 
@@ -45,11 +51,7 @@ class Logins(Scenario):
     def slice(self, bench: Bench, proxy: Proxy) -> Slice:
         with bench.load(proxy, "logins", self._protocol) as load:
             result, part = under_load(bench, proxy, load, "logins")
-        if result["backend_connections"] != result["logins"]:
-            raise MeasurementError(
-                f"{proxy.name}: {result['backend_connections']} backend connections"
-                f" for {result['logins']} logins"
-            )
+        _check_connections(proxy, result)
         return replace(part, values=self._values(part.cost))
 
 
@@ -75,6 +77,7 @@ class TLSLogins(Scenario):
         }  # fmt: skip
         with bench.load(proxy, "logins", self._kind, protocol="imap", **tls) as load:
             result, part = under_load(bench, proxy, load, "logins")
+        _check_connections(proxy, result)
         others = result["tls_full"] if self._resume else result["tls_resumed"]
         if others:
             raise MeasurementError(f"{proxy.name}: {others} handshakes were not what was to be measured")

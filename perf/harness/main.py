@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import command, machine
-from .bench import TLS_CROWD, Bench, Measured, Scenario, open_bench
+from .bench import CONCURRENCY, TLS_CROWD, Bench, Measured, Scenario, open_bench
 from .configuration import CERTIFICATES, PROTOCOLS
 from .figures import Slice, Subject, is_fastmail
 from .measure import MeasurementError
@@ -48,8 +48,13 @@ def parser() -> argparse.ArgumentParser:
                        help=f"of {','.join(KEYS)} (all)")  # fmt: skip
     parse.add_argument("--auth", choices=("nginx", "loadgen"), default="nginx",
                        help="who answers auth_http: nginx's http, or the load generator")  # fmt: skip
-    parse.add_argument("--concurrency", type=command.whole, metavar="N", default=32,
-                       help=f"logins under way at once (32); {TLS_CROWD} times as many over TLS")  # fmt: skip
+    parse.add_argument(
+        "--concurrency",
+        type=command.whole,
+        metavar="N",
+        default=CONCURRENCY,
+        help=f"logins at once ({CONCURRENCY}); over TLS {TLS_CROWD} times as many",
+    )
     parse.add_argument("--idle-sessions", type=command.whole, default=2000, metavar="N",
                        help="sessions held for the memory figure (2000); a quarter over TLS")  # fmt: skip
     parse.add_argument("--proxy-core", type=int, metavar="N", help="core of the proxy's worker (the first)")

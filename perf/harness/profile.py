@@ -14,7 +14,7 @@ from statistics import median
 from typing import Any
 
 from . import command, machine, report
-from .bench import Bench, open_bench, under_load
+from .bench import CONCURRENCY, Bench, open_bench, under_load
 from .configuration import PROTOCOLS
 from .loadgen import Loadgen
 from .logins import STRACE_LOGINS
@@ -223,7 +223,7 @@ def _run(options: argparse.Namespace) -> int:
     profiles, reason = {}, ""
     with (
         machine.machine_alone(),
-        open_bench(nginx, cores, seconds=1, concurrency=32) as bench,
+        open_bench(nginx, cores, seconds=1, concurrency=CONCURRENCY) as bench,
         bench.ready(variants) as proxies,
     ):
         for proxy in proxies:
