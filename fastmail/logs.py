@@ -115,6 +115,15 @@ class Syslog:
         with contextlib.suppress(OSError):
             self._socket.sendto(head.encode(errors="surrogateescape") + line[:-1], self.server.address)
 
+    def problem(self) -> OSError | None:
+        """Why nothing can be sent there now. A datagram that nobody takes on another machine is no problem."""
+        with socket.socket(self.server.family, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.connect(self.server.address)
+            except OSError as error:
+                return error
+        return None
+
     def close(self) -> None:
         self._socket.close()
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 from fastmail import config
 from fastmail.config import ConfigError, Configuration, Defaults, ErrorLog, ServerConfiguration
-from fastmail.logs import ERROR, LEVELS, Log, LogFiles, describe
+from fastmail.config.address import print_address
+from fastmail.logs import ERROR, LEVELS, Log, LogFiles, Syslog, describe
 from fastmail.server import StartFailed, pidfile
 from fastmail.server.auth_caches import auth_caches
 from fastmail.server.engine import make_server
@@ -130,9 +131,14 @@ class Cycle:
     def announce(self) -> None:
         """nginx's first notice of a configuration in force."""
         self.log.notice('using the "epoll" event method')
-        self.warn_limits()
+        self.warn()
 
-    def warn_limits(self) -> None:
+    def warn(self) -> None:
+        """Say what will not work although the configuration can be put in force."""
+        self._warn_limits()
+        self._warn_syslog()
+
+    def _warn_limits(self) -> None:
         """A warning if workers cannot have as many connections as they are to serve."""
         limit = self.configuration.main["worker_rlimit_nofile"]
         if limit is None:
@@ -140,6 +146,15 @@ class Cycle:
         connections = self.configuration.events["worker_connections"]
         if connections > limit != resource.RLIM_INFINITY:
             self.log.warn(f"{connections} worker_connections exceed open file resource limit: {limit}")
+
+    def _warn_syslog(self) -> None:
+        """An alert, worded as nginx's, for each syslog server that cannot be reached."""
+        for log in self.files.others.values():
+            if isinstance(log, Syslog) and (error := log.problem()) is not None:
+                server = print_address(log.server.family, log.server.address)
+                self.log.alert(
+                    f"connect() failed {describe(error)} while logging to syslog, server: {server}"
+                )
 
     def replace(self, old: Cycle) -> None:
         """Take the place of ``old``: let go of the sockets and the pid file that only that one had."""

@@ -87,7 +87,7 @@ def check(options: Options, bootstrap: Log, parsed: Callable[[Configuration], No
     except StartFailed as error:
         refuse(error, cycle.log)
         return None
-    cycle.warn_limits()
+    cycle.warn()
     cycle.close()
     return configuration
 

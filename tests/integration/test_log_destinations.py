@@ -111,6 +111,26 @@ def test_syslog_server_that_comes_and_goes(site: Site, auth: AuthServer, port: i
     assert sum("client logged in" in line for line in site.log()) == 4  # the file has them all
 
 
+@pytest.mark.parametrize("level", ["main", "mail"])
+def test_syslog_server_that_is_not_there_is_named(
+    site: Site, auth: AuthServer, port: int, level: str
+) -> None:
+    """At -t, at the start and at a reload: else nobody would know where the lines are."""
+    path = site.directory / "nobody"
+    directive = f"error_log syslog:server=unix:{path};"
+    main = f"{USER} {directive}" if level == "main" else USER
+    site.configure(f"{directive if level == 'mail' else ''} {server(auth, port)}", main=main)
+    said = f"[alert] connect() failed (2: No such file or directory) while logging to syslog, server: unix:{path}"
+    assert site.run("-tq").stderr == f"fastmail: {said}\n"
+    site.start()
+    assert site.messages().count(said) == 2
+    site.signal("reload")
+    site.wait_log("reconfiguring")
+    wait_for("the reload's alert", lambda: site.messages().count(said) == 3)
+    with Session(port) as session:
+        session.exchange()
+
+
 def test_default_file_besides_syslog(site: Site, auth: AuthServer, port: int, log: SyslogServer) -> None:
     """nginx: if the main level names no file, the default one is opened at level error."""
     site.configure(server(auth, port), log=f"syslog:server={log.name} info")
