@@ -74,7 +74,7 @@ def load(server: Scope, values: Mapping[str, Any], environment: Environment) -> 
     if certificate:
         if not key:
             text = f'no "auth_http_ssl_certificate_key" is defined for certificate "{certificate}"'
-            raise ConfigError(text)
+            raise ConfigError(located(text, place_of("auth_http_ssl_certificate", server)))
         own = environment.conf_path(key)
 
         def load_pair(path: str) -> None:

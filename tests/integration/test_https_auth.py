@@ -202,7 +202,7 @@ def test_whom_we_trust(site: Site, pki: PKI, strict_port: int, host: str, more: 
         ),
         (
             "auth_http_ssl_certificate {certificate};",
-            'no "auth_http_ssl_certificate_key" is defined for certificate "{certificate}"',
+            'no "auth_http_ssl_certificate_key" is defined for certificate "{certificate}" in DIR/',
         ),
         (
             "auth_http_ssl_certificate {locked}; auth_http_ssl_certificate_key {lock};",
