@@ -116,7 +116,7 @@ class Syslog:
             self._socket.sendto(head.encode(errors="surrogateescape") + line[:-1], self.server.address)
 
     def problem(self) -> OSError | None:
-        """Why nothing can be sent there now. A datagram that nobody takes on another machine is no problem."""
+        """Why nothing can be sent there now, as far as this machine knows."""
         with socket.socket(self.server.family, socket.SOCK_DGRAM) as probe:
             try:
                 probe.connect(self.server.address)

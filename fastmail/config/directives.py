@@ -8,6 +8,7 @@ import resource
 from collections.abc import Callable, Iterable
 
 from . import auth_cache, auth_http, error_log, listen, proxy_bind, resolver, session_cache, tls, user, worker
+from .defaults import FASTMAIL
 from .directive import Arguments, Computed, Directive, Merge, State
 from .kinds import (
     FLAG,
@@ -58,11 +59,15 @@ def _path(statement: Statement, default: Callable[[Environment], str]) -> str:
 BLOCK = Kind("block", _nothing)
 _PAGE = Computed("page size", lambda environment: resource.getpagesize())
 _HOST_NAME = Computed("host name", lambda environment: environment.host_name)
-_NO_LOGS = Computed("built-in file", lambda environment: ())
+_NO_LOGS = Computed(f"`{FASTMAIL.error_log} error`", lambda environment: ())
 _LOG = Kind("log", error_log.parse, repeats=True)
 _NETWORKS = Kind("network", resolver.parse_network, repeats=True)
 _TLS_VERSIONS = bitmask("SSLv2", "SSLv3", "TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
 _MECHANISMS = "plain", "login", "cram-md5", "external"
+_ANYHOW = (
+    "Logins with a password in clear are taken even where they are not offered, as by nginx; the auth server "
+    "can refuse them."
+)
 
 
 def _foreign(name: str, arguments: Arguments, text: str, kind: Kind = STRINGS) -> Directive:
@@ -71,7 +76,8 @@ def _foreign(name: str, arguments: Arguments, text: str, kind: Kind = STRINGS) -
 
 # fmt: off
 MAIN = (
-    Directive("user", _MAIN, _1_2, Kind("USER [GROUP]", user.parse), Computed("nobody", user.default), _ONE,
+    Directive("user", _MAIN, _1_2, Kind("USER [GROUP]", user.parse),
+              Computed("`nobody`, with the group `nobody` or `nogroup`", user.default), _ONE,
               "User and group of the workers; the group defaults to the one named like the user."),
     Directive("worker_processes", _MAIN, _1, Kind("number or auto", worker.parse_processes), 1, _ONE,
               "Workers; `auto` is one per processor online."),
@@ -91,17 +97,21 @@ MAIN = (
               "A variable of the environment that workers and a new binary keep (`TZ` always is), "
               "or its value."),
     Directive("pid", _MAIN, _1, Kind("file", lambda statement, _: _path(statement, _pid)),
-              Computed("built in", _pid),
+              Computed(f"`{FASTMAIL.pid}`", _pid),
               _ONE, "File with the master's process id."),
     Directive("lock_file", _MAIN, _1, Kind("file", lambda statement, _: _path(statement, _lock_file)),
-              Computed("built in", _lock_file),
+              Computed(f"`{FASTMAIL.lock_file}`", _lock_file),
               _ONE, "Not used on Linux.", _NO_FUNCTION),
     Directive("daemon", _MAIN, _1, FLAG, True, _ONE, "Run in the background."),
     Directive("master_process", _MAIN, _1, FLAG, True, _ONE,
               "Start workers; off: one process does everything, as the user who started it."),
     Directive("error_log", ("main", *_MAIL), _SOME, _LOG, _NO_LOGS, _LIST,
               "File, `stderr`, `syslog:PARAMETERS` or `memory:SIZE`, and the least severe level written to "
-              "it (`error`). A memory log is read from `/proc/PID/fd`, where it is called `error_log`."),
+              "it: `debug`, `info`, `notice`, `warn`, `error`, `crit`, `alert` or `emerg`; without one, "
+              "`error`. Parameters, separated by commas: `server=ADDRESS[:PORT]` or `server=unix:PATH`, "
+              "`facility=` (`local7`), `tag=` (`fastmail`), `nohostname`. Where the main context names "
+              "neither a file nor `stderr`, the default file is written as well. A memory log is read from "
+              "`/proc/PID/fd`, where it is called `error_log`."),
     Directive("include", _ANYWHERE, _1, Kind("file or pattern", _nothing, repeats=True), None, _ONE,
               "Read a file, or all that match a pattern, in place."),
     _foreign("load_module", _1, "Modules of nginx are not loaded."),
@@ -136,7 +146,8 @@ EVENTS = (
     Directive("accept_mutex_delay", _EVENTS, _1, MSEC, 500, _ONE,
               "Pause before accepting again when descriptors have run out."),
     Directive("debug_connection", _EVENTS, _1, _NETWORKS, (), _ONE,
-              "Clients whose sessions are logged at every level, whatever `error_log` says."),
+              "Clients (address, `ADDRESS/BITS`, name or `unix:`) whose sessions are logged at every level, "
+              "whatever `error_log` says."),
     Directive("epoll_events", _EVENTS, _1, NUMBER, 512, _ONE, "The engine chooses.", _NO_FUNCTION),
     Directive("worker_aio_requests", _EVENTS, _1, NUMBER, 32, _ONE, "For files.", _NO_FUNCTION),
 )
@@ -144,8 +155,9 @@ EVENTS = (
 CORE = (
     Directive("server", ("mail",), _BRACES, BLOCK, None, _ONE, "A proxy of one protocol; repeatable."),
     Directive("listen", _SERVER, _SOME, Kind("address, parameters", listen.parse, repeats=True), (), _ONE,
-              "An address to accept on. Parameters: `bind`, `backlog=N`, `rcvbuf=SIZE`, `sndbuf=SIZE`, "
-              "`ipv6only=on|off`, `so_keepalive=on|off|[idle]:[intvl]:[cnt]`, `multipath` and "
+              "An address to accept on: `PORT` (IPv4 only), `ADDRESS:PORT`, `[IPV6]:PORT`, `NAME:PORT` or "
+              "`unix:PATH`. Parameters: `bind`, `backlog=N` (511), `rcvbuf=SIZE`, `sndbuf=SIZE`, "
+              "`ipv6only=on|off` (`on`), `so_keepalive=on|off|[idle]:[intvl]:[cnt]`, `multipath` and "
               "`proxy_protocol`, and `ssl`: TLS from the first byte."),
     Directive("protocol", _SERVER, _1,
               Kind("imap, pop3 or smtp", worker.parse_protocol, repeats=True),
@@ -159,16 +171,20 @@ CORE = (
               "Syntax errors after which a session is closed."),
     Directive("max_commands", _MAIL, _1, NUMBER, 1000, _VALUE,
               "Commands, SASL responses among them, that a session may send before its login succeeds; one "
-              "more closes it. freenginx and Angie have it too."),
+              "more closes it. An addition of fastmail that freenginx and Angie have too."),
     Directive("resolver", _MAIL, _SOME, Kind("servers or off", resolver.parse_resolver), None, _VALUE,
-              "Name servers for the host names of SMTP clients, which are told to auth server and backend."),
+              "Name servers (`ADDRESS[:PORT]`) for the host names of SMTP clients, which are told to auth "
+              "server and backend. `valid=TIME` is how long an answer holds, whatever it says itself; "
+              "`ipv4=off` and `ipv6=off` leave out the addresses of one kind."),
     Directive("resolver_timeout", _MAIL, _1, MSEC, 30_000, _VALUE,
               "How long one lookup may take; a client's name takes two."),
 )
 
 AUTH_HTTP = (
     Directive("auth_http", _MAIL, _1, Kind("URL", auth_http.parse, repeats=True), None, _VALUE,
-              "The HTTP server that is asked; required. `https://` is an addition of fastmail."),
+              "The HTTP server that is asked; required: `[http://]HOST[:PORT][/URI]`, `unix:PATH[:/URI]`, or "
+              "`https://HOST[:PORT][/URI]`, which is an addition of fastmail. A name is looked up when the "
+              "configuration is read, and its first address taken."),
     Directive("auth_http_timeout", _MAIL, _1, MSEC, 60_000, _VALUE,
               "How long its answer may take."),
     Directive("auth_http_header", _MAIL, _2, PAIRS, (), _LIST, "A header to add to requests."),
@@ -197,7 +213,8 @@ AUTH_HTTP = (
 )
 
 IMAP = (
-    Directive("imap_auth", _MAIL, _SOME, bitmask(*_MECHANISMS), ("plain",), _LIST, "Mechanisms offered."),
+    Directive("imap_auth", _MAIL, _SOME, bitmask(*_MECHANISMS), ("plain",), _LIST,
+              f"Mechanisms offered. {_ANYHOW}"),
     Directive("imap_capabilities", _MAIL, _SOME, STRINGS, ("IMAP4", "IMAP4rev1", "UIDPLUS"), _LIST,
               "Capabilities offered, besides those of mechanisms and TLS."),
     Directive("imap_client_buffer", _MAIL, _1, SIZE, _PAGE, _VALUE, "Longest command."),
@@ -205,14 +222,15 @@ IMAP = (
 
 POP3 = (
     Directive("pop3_auth", _MAIL, _SOME, bitmask("plain", "apop", "cram-md5", "external"), ("plain",), _LIST,
-              "Mechanisms offered; `plain` is USER/PASS, AUTH PLAIN and AUTH LOGIN."),
+              f"Mechanisms offered; `plain` is USER/PASS, AUTH PLAIN and AUTH LOGIN. {_ANYHOW}"),
     Directive("pop3_capabilities", _MAIL, _SOME, STRINGS, ("TOP", "USER", "UIDL"), _LIST,
               "Capabilities offered, besides those of mechanisms and TLS."),
 )
 
 SMTP = (
     Directive("smtp_auth", _MAIL, _SOME, bitmask(*_MECHANISMS, "none"), ("plain", "login"), _LIST,
-              "Mechanisms offered; `none` lets mail in without authentication."),
+              "Mechanisms offered; `none` lets mail in without authentication, even before the STARTTLS of "
+              f"`starttls only`. {_ANYHOW}"),
     Directive("smtp_capabilities", _MAIL, _SOME, STRINGS, (), _LIST,
               "Extensions offered, besides those of mechanisms and TLS."),
     Directive("smtp_client_buffer", _MAIL, _1, SIZE, _PAGE, _VALUE, "Longest command."),
@@ -242,15 +260,18 @@ PROXY = (
     Directive("xclient", _MAIL, _1, FLAG, True, _VALUE, "Tell the SMTP backend about the client (XCLIENT)."),
     Directive("proxy_bind", _MAIL, _SOME, Kind("addresses or off", proxy_bind.parse), (), _VALUE,
               "Local addresses, with or without a port, to connect to backends from: those of the backend's "
-              "family in turn; one that is not local or has no port left is passed over."),
+              "family in turn; one that is not local or has no port left is passed over. An addition of "
+              "fastmail."),
     Directive("proxy", _MAIL, _1, FLAG, False, _VALUE, "Has no effect in nginx either.", _NO_FUNCTION),
 )
 
 PROXY_SSL = (
-    Directive("proxy_ssl", _MAIL, _1, FLAG, False, _VALUE, "Speak TLS to backends from the first byte."),
+    Directive("proxy_ssl", _MAIL, _1, FLAG, False, _VALUE,
+              "Speak TLS to backends from the first byte. An addition of fastmail, as all that follow here; they "
+              "are spelled as in nginx's `stream`."),
     Directive("proxy_ssl_starttls", _MAIL, _1, FLAG, False, _VALUE,
-              "Speak TLS to backends after STARTTLS (POP3: STLS); one that does not offer it is an error. An "
-              "addition of fastmail."),
+              "Speak TLS to backends after STARTTLS (POP3: STLS); one that does not offer it is an error. "
+              "nginx has it nowhere."),
     Directive("proxy_ssl_verify", _MAIL, _1, FLAG, False, _VALUE, "Check their certificates."),
     Directive("proxy_ssl_verify_depth", _MAIL, _1, NUMBER, 1, _VALUE, "Longest chain of their certificates."),
     Directive("proxy_ssl_name", _MAIL, _1, STRING, None, _VALUE,
@@ -276,8 +297,8 @@ PROXY_SSL = (
 
 REALIP = (
     Directive("set_real_ip_from", _MAIL, _1, _NETWORKS, (), _LIST,
-              "Peers whose PROXY header (`listen … proxy_protocol`) is believed: its address is then the "
-              "client's."),
+              "Peers (address, `ADDRESS/BITS`, name or `unix:`) whose PROXY header (`listen … "
+              "proxy_protocol`) is believed: its address is then the client's."),
 )
 
 

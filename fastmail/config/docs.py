@@ -24,8 +24,13 @@ Contexts: `main`, `events`, `mail`, `server` (in `mail`). A value of `mail` hold
 none of its own; what a `server` says of a list (*list*) replaces the whole list of `mail`, while entries on
 the same level add up.
 
-Sizes are bytes, `k` or `m`; times are `ms`, `s`, `m`, `h`, `d`, `w`, in falling order (`1h 30m`), seconds
-when there is no unit.
+Sizes are bytes, `k` or `m` (`worker_rlimit_core`: also `g`); times are `ms`, `s`, `m`, `h`, `d`, `w`, in
+falling order (`1h 30m`), seconds when there is no unit. Those marked (s) have no `ms`, but `M` (30 days) and
+`y` (365 days).
+
+Names of files are relative to the directory of the main configuration file; those of `pid`, `error_log`,
+`-c` and `-e` are relative to the prefix (`-p`, or `/etc/fastmail/`). What stands behind `unix:` is taken as
+it is.
 """
 
 
