@@ -267,8 +267,8 @@ PROXY = (
 
 PROXY_SSL = (
     Directive("proxy_ssl", _MAIL, _1, FLAG, False, _VALUE,
-              "Speak TLS to backends from the first byte. An addition of fastmail, as all that follow here; they "
-              "are spelled as in nginx's `stream`."),
+              "Speak TLS to backends from the first byte. An addition of fastmail, as all that follow here; "
+              "they are spelled as in nginx's `stream`."),
     Directive("proxy_ssl_starttls", _MAIL, _1, FLAG, False, _VALUE,
               "Speak TLS to backends after STARTTLS (POP3: STLS); one that does not offer it is an error. "
               "nginx has it nowhere."),

@@ -120,7 +120,8 @@ def test_syslog_server_that_is_not_there_is_named(
     directive = f"error_log syslog:server=unix:{path};"
     main = f"{USER} {directive}" if level == "main" else USER
     site.configure(f"{directive if level == 'mail' else ''} {server(auth, port)}", main=main)
-    said = f"[alert] connect() failed (2: No such file or directory) while logging to syslog, server: unix:{path}"
+    failed = "connect() failed (2: No such file or directory)"
+    said = f"[alert] {failed} while logging to syslog, server: unix:{path}"
     assert site.run("-tq").stderr == f"fastmail: {said}\n"
     site.start()
     assert site.messages().count(said) == 2
