@@ -25,7 +25,7 @@ OPTIONS = {
     "-s signal": "signal the running master: stop, quit, reopen or reload",
     "-p prefix": "directory that paths are relative to ({prefix})",
     "-e filename": 'log used while starting, or "stderr" ({error_log})',
-    "-c filename": "configuration file ({conf})",
+    "-c filename": "configuration file, relative to the prefix ({conf})",
     "-g directives": "directives of the main context, read before the file",
     "--pid filename": 'use this instead of the configuration\'s "pid"',
     "--error-log filename": 'use this instead of the main context\'s "error_log"',
