@@ -217,7 +217,7 @@ IMAP = (
               f"Mechanisms offered. {_ANYHOW}"),
     Directive("imap_capabilities", _MAIL, _SOME, STRINGS, ("IMAP4", "IMAP4rev1", "UIDPLUS"), _LIST,
               "Capabilities offered, besides those of mechanisms and TLS."),
-    Directive("imap_client_buffer", _MAIL, _1, SIZE, _PAGE, _VALUE, "Longest command."),
+    Directive("imap_client_buffer", _MAIL, _1, SIZE, _PAGE, _VALUE, "Longest command; at most 4m."),
 )
 
 POP3 = (
@@ -233,14 +233,14 @@ SMTP = (
               f"`starttls only`. {_ANYHOW}"),
     Directive("smtp_capabilities", _MAIL, _SOME, STRINGS, (), _LIST,
               "Extensions offered, besides those of mechanisms and TLS."),
-    Directive("smtp_client_buffer", _MAIL, _1, SIZE, _PAGE, _VALUE, "Longest command."),
+    Directive("smtp_client_buffer", _MAIL, _1, SIZE, _PAGE, _VALUE, "Longest command; at most 4m."),
     Directive("smtp_greeting_delay", _MAIL, _1, MSEC, 0, _VALUE,
               "Pause before the greeting; who speaks during it is rejected."),
 )
 
 PROXY = (
     Directive("proxy_buffer", _MAIL, _1, SIZE, _PAGE, _VALUE,
-              "Buffer from backend to client, and longest reply of the backend's login."),
+              "Buffer from backend to client, and longest reply of the backend's login; at most 4m."),
     Directive("proxy_timeout", _MAIL, _1, MSEC, 86_400_000, _VALUE,
               "How long a client may be silent once it is logged in."),
     Directive("proxy_pass_error_message", _MAIL, _1, FLAG, False, _VALUE,

@@ -104,8 +104,8 @@ cdef class Server:
     def __init__(self, *, str protocol, bytes server_name, auth_http, bytes auth_http_host,
                  bytes auth_http_uri, auth_http_headers=(), uint64_t auth_http_timeout=60_000,
                  uint32_t auth_http_keepalive=0, str auth_http_transport="engine", auth=("plain",),
-                 capabilities=(), uint32_t client_buffer=4096, uint64_t timeout=60_000,
-                 uint32_t max_errors=5, uint32_t proxy_buffer=4096,
+                 capabilities=(), uint64_t client_buffer=4096, uint64_t timeout=60_000,
+                 uint32_t max_errors=5, uint64_t proxy_buffer=4096,
                  uint64_t proxy_timeout=86_400_000, bint proxy_pass_error_message=False,
                  bint xclient=True, bint proxy_smtp_auth=False, bint proxy_pipelining=False,
                  bint proxy_preconnect=False,
@@ -120,8 +120,9 @@ cdef class Server:
             raise ValueError(f'unknown mail protocol "{protocol}"')
         if auth_http_transport not in ("engine", "aiohttp"):
             raise ValueError(f'unknown auth_http_transport "{auth_http_transport}"')
-        if not 0 < client_buffer <= BUFFER_MAX or not 0 < proxy_buffer <= BUFFER_MAX:
-            raise OverflowError(f"a buffer must be from 1 to {BUFFER_MAX} bytes")
+        for name, size in ((f"{protocol}_client_buffer", client_buffer), ("proxy_buffer", proxy_buffer)):
+            if not 0 < size <= BUFFER_MAX:
+                raise OverflowError(f'"{name}" must be from 1 to {BUFFER_MAX} bytes')
         cdef ServerConf *c = &self.conf
         self.kept = []
         self.protocol = protocol
@@ -140,8 +141,8 @@ cdef class Server:
         c.capability = self.keep(capability)
         c.capability_tls = self.keep(make(server_name, words, c.auth, STARTTLS_OFF)[0])
         c.methods = self.keep(methods)
-        c.client_buffer = client_buffer
-        c.proxy_buffer = proxy_buffer
+        c.client_buffer = <uint32_t> client_buffer
+        c.proxy_buffer = <uint32_t> proxy_buffer
         c.timeout = timeout
         c.proxy_timeout = proxy_timeout
         c.greeting_delay = smtp_greeting_delay

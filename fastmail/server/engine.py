@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 MAX_CONNECTIONS = 2**24
 """More than a process can have descriptors; nginx would run out of memory, the engine out of digits."""
 
+COUNT_MAX = 2**32 - 1
+"""As far as the engine counts. nginx takes larger numbers, which come to the same."""
+
 _PROXY_VERSIONS = {"off": 0, "on": 1, "v2": 2}
 
 POP3_CLIENT_BUFFER = 128  # bytes; nginx has no directive for it
@@ -55,14 +58,14 @@ def _make_server(
         auth_http_uri=_bytes(auth_http.uri),
         auth_http_headers=[(_bytes(name), _bytes(value)) for name, value in server["auth_http_header"]],
         auth_http_timeout=server["auth_http_timeout"],
-        auth_http_keepalive=server["auth_http_keepalive"],
+        auth_http_keepalive=min(server["auth_http_keepalive"], COUNT_MAX),
         auth_http_transport="aiohttp" if carried_by_aiohttp(server) else "engine",
         auth_http_cache=None if cache is None else (caches[cache.zone], cache.valid, cache.invalid),
         auth=server[f"{protocol}_auth"],
         capabilities=[_bytes(word) for word in server[f"{protocol}_capabilities"]],
         client_buffer=client_buffer(server),
         timeout=server["timeout"],
-        max_errors=server["max_errors"],
+        max_errors=min(server["max_errors"], COUNT_MAX),
         proxy_buffer=server["proxy_buffer"],
         proxy_timeout=server["proxy_timeout"],
         proxy_pass_error_message=server["proxy_pass_error_message"],
@@ -75,7 +78,7 @@ def _make_server(
         proxy_protocol=_PROXY_VERSIONS[server["proxy_protocol"]],
         resolver_timeout=max(server["resolver_timeout"], 1) if server["resolver"] is not None else 0,
         set_real_ip_from=networks(server["set_real_ip_from"]),
-        max_commands=server["max_commands"],
+        max_commands=min(server["max_commands"], COUNT_MAX),
         starttls=server["starttls"],
         tls=server.tls.context if server.tls is not None else None,
         auth_http_pass_client_cert=server["auth_http_pass_client_cert"],

@@ -138,11 +138,22 @@ def test_error_after_parsing(site: Site) -> None:
     ]
 
 
-def test_number_beyond_the_engine(site: Site) -> None:
-    site.configure("auth_http 127.0.0.1:1; server { listen 127.0.0.1:1; protocol imap; proxy_buffer 1000m; }")
-    result = site.run("-t")
+@pytest.mark.parametrize("value", ["0", "4097k", "5000m"])
+@pytest.mark.parametrize("name", ["proxy_buffer", "imap_client_buffer"])
+def test_buffer_beyond_the_engine(site: Site, name: str, value: str) -> None:
+    site.configure(f"auth_http 127.0.0.1:1; {name} {value}; server {{ listen {HOST}:1; protocol imap; }}")
+    result = site.run("-tq")
     assert result.returncode == 1
-    assert re.search(rf"^fastmail: \[emerg\] .* in server in {site.configuration}:\d+$", result.stderr, re.M)
+    problem = f'"{name}" must be from 1 to 4194304 bytes in server in {site.configuration}:'
+    assert re.match(rf"fastmail: \[emerg\] {re.escape(problem)}\d+\n", result.stderr)
+
+
+@pytest.mark.parametrize("name", ["auth_http_keepalive", "max_errors", "max_commands"])
+def test_numbers_may_be_as_large_as_with_nginx(site: Site, name: str) -> None:
+    site.configure(
+        f"auth_http 127.0.0.1:1; {name} 9223372036854775807; server {{ listen {HOST}:1; protocol imap; }}"
+    )
+    assert site.run("-tq").stderr == ""
 
 
 def test_connections_are_held_against_the_limit_that_workers_set(site: Site) -> None:
