@@ -16,8 +16,18 @@ ACCEPTED = (
 )
 
 
-def accepted(*warnings: str) -> Verdict:
-    return Verdict(0, "".join(f"nginx: [warn] {warning}\n" for warning in warnings) + ACCEPTED)
+NO_SYSLOG = (
+    "connect() failed (2: No such file or directory) while logging to syslog, server: unix:/tmp/x"
+)
+
+
+def accepted(*warnings: str, alert: str = "") -> Verdict:
+    """Warnings come while the file is read, an alert when it is put in force."""
+    syntax, test = ACCEPTED.splitlines(keepends=True)
+    lines = [*(f"nginx: [warn] {warning}\n" for warning in warnings), syntax]
+    if alert:
+        lines.append(f"nginx: [alert] {alert}\n")
+    return Verdict(0, "".join([*lines, test]))
 
 
 def refused(message: str, *, file: str = "n.conf", parsed: bool = False) -> Verdict:
@@ -108,6 +118,13 @@ DIFFERENCES = [
         },
     ),
     Difference(MODULE_MISSING, {"main: google_perftools_profiles x;": accepted()}),
+    Difference(
+        "a syslog server that cannot be reached is named before there is anything to log",
+        {
+            "main: error_log syslog:server=unix:/tmp/x;": accepted(alert=NO_SYSLOG),
+            "server: error_log syslog:server=unix:/tmp/x,tag=mx;": accepted(alert=NO_SYSLOG),
+        },
+    ),
     Difference(
         "older nginx: ssl_trusted_certificate does not do for ssl_verify_client",
         {
