@@ -16,9 +16,7 @@ ACCEPTED = (
 )
 
 
-NO_SYSLOG = (
-    "connect() failed (2: No such file or directory) while logging to syslog, server: unix:/tmp/x"
-)
+NO_SYSLOG = "connect() failed (2: No such file or directory) while logging to syslog, server: unix:/tmp/x"
 
 
 def accepted(*warnings: str, alert: str = "") -> Verdict:
