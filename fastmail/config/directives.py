@@ -110,8 +110,8 @@ MAIN = (
               "it: `debug`, `info`, `notice`, `warn`, `error`, `crit`, `alert` or `emerg`; without one, "
               "`error`. Parameters, separated by commas: `server=ADDRESS[:PORT]` or `server=unix:PATH`, "
               "`facility=` (`local7`), `tag=` (`fastmail`), `nohostname`. Where the main context names "
-              "neither a file nor `stderr`, the default file is written as well. A memory log is read from "
-              "`/proc/PID/fd`, where it is called `error_log`."),
+              "neither a file nor `stderr`, the default file is written as well. A level has at most eight. "
+              "A memory log is read from `/proc/PID/fd`, where it is called `error_log`."),
     Directive("include", _ANYWHERE, _1, Kind("file or pattern", _nothing, repeats=True), None, _ONE,
               "Read a file, or all that match a pattern, in place."),
     _foreign("load_module", _1, "Modules of nginx are not loaded."),

@@ -47,7 +47,7 @@ cdef int log_set(Log *log, targets) except -1:
     log.level = -1
     for fd, level in targets:
         if log.count == LOG_TARGETS_MAX:
-            raise ValueError(f"more than {LOG_TARGETS_MAX} log targets")
+            raise ValueError(f'more than {LOG_TARGETS_MAX} "error_log" directives')
         log.targets[log.count].fd = fd
         log.targets[log.count].level = level
         log.targets[log.count].sink = NULL

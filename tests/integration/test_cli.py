@@ -148,6 +148,15 @@ def test_buffer_beyond_the_engine(site: Site, name: str, value: str) -> None:
     assert re.match(rf"fastmail: \[emerg\] {re.escape(problem)}\d+\n", result.stderr)
 
 
+def test_more_logs_than_the_engine_writes(site: Site) -> None:
+    logs = " ".join(f"error_log {number}.log;" for number in range(9))
+    site.configure(f"auth_http 127.0.0.1:1; server {{ {logs} listen {HOST}:1; protocol imap; }}")
+    result = site.run("-tq")
+    assert result.returncode == 1
+    problem = f'more than 8 "error_log" directives in server in {site.configuration}:'
+    assert re.match(rf"fastmail: \[emerg\] {re.escape(problem)}\d+\n", result.stderr)
+
+
 @pytest.mark.parametrize("name", ["auth_http_keepalive", "max_errors", "max_commands"])
 def test_numbers_may_be_as_large_as_with_nginx(site: Site, name: str) -> None:
     site.configure(
