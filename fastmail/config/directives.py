@@ -65,8 +65,7 @@ _NETWORKS = Kind("network", resolver.parse_network, repeats=True)
 _TLS_VERSIONS = bitmask("SSLv2", "SSLv3", "TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
 _MECHANISMS = "plain", "login", "cram-md5", "external"
 _ANYHOW = (
-    "Logins with a password in clear are taken even where they are not offered, as by nginx; the auth server "
-    "can refuse them."
+    "PLAIN and LOGIN are taken even where they are not offered, as by nginx; the auth server can refuse them."
 )
 
 
