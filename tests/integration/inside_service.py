@@ -16,7 +16,7 @@ import pytest
 from support.authserver import AuthServer
 from support.installation import commands, install
 from support.ports import HOST
-from support.processes import alive, wait_for
+from support.processes import alive, children, opened, wait_for
 
 CONF = Path("/etc/fastmail/fastmail.conf")
 LOG = Path("/var/log/fastmail/error.log")
@@ -46,10 +46,6 @@ def shown(name: str) -> str:
     return sh(f"systemctl show --value -p {name} fastmail")
 
 
-def workers(master: int) -> list[int]:
-    return [int(pid) for pid in Path(f"/proc/{master}/task/{master}/children").read_text().split()]
-
-
 @contextlib.contextmanager
 def logged_in(port: int = 993, user: str = "user") -> Iterator[imaplib.IMAP4]:
     """A login over TLS from the first byte, or on port 143 after STARTTLS."""
@@ -76,7 +72,7 @@ def test_serves_in_its_sandbox() -> None:
             pass
     account = sh("id -u fastmail")
     limit = min(524288, resource.getrlimit(resource.RLIMIT_NOFILE)[1])  # systemd gives what it may
-    for worker in workers(master):
+    for worker in children(master):
         lines = Path(f"/proc/{worker}/status").read_text().splitlines()
         found = {name: value.split() for name, value in (line.split(":", 1) for line in lines)}
         assert found["Uid"] == [account] * 4
@@ -92,7 +88,7 @@ def test_serves_in_its_sandbox() -> None:
 
 def test_reload() -> None:
     sh("systemctl start fastmail")
-    master, old = shown("MainPID"), workers(int(shown("MainPID")))
+    master, old = shown("MainPID"), children(int(shown("MainPID")))
     CONF.write_text(CONF.read_text().replace("listen 993 ssl;", "listen 993 ssl; listen 1993 ssl;"))
     sh("systemctl reload fastmail")
     wait_for("the end of the old workers", lambda: not any(map(alive, old)))
@@ -123,9 +119,8 @@ def test_log_rotation() -> None:
     wait_for("the log", lambda: 'login: "before"' in LOG.read_text())
     sh("logrotate -f /etc/logrotate.d/fastmail")
     assert LOG.owner() == "fastmail"
-    for pid in (master, *workers(master)):
-        links = Path(f"/proc/{pid}/fd")
-        wait_for("the new log", lambda links=links: LOG in map(Path.readlink, links.iterdir()))  # type: ignore[misc]
+    for pid in (master, *children(master)):
+        wait_for("the new log", lambda pid=pid: str(LOG) in opened(pid).values())  # type: ignore[misc]
     with logged_in(user="after"):
         pass
     wait_for("the log", lambda: 'login: "after"' in LOG.read_text())

@@ -2,7 +2,6 @@
 
 import os
 import poplib
-import shutil
 import signal
 import smtplib
 import subprocess
@@ -19,7 +18,9 @@ from support.dovecot import PASSWORD
 from support.listener import PATIENCE, Moves
 from support.mailhouse import right
 from support.network import own_network
-from support.processes import ROOT, wait_for
+from support.processes import ROOT, children, serving, wait_for
+from support.program import path_of
+from support.proxy import NGINX_MODULE
 from support.script import Client
 
 EXAMPLE = """\
@@ -67,7 +68,6 @@ mail {
 AUTH_PORT = 9000
 LISTENS = (25, 110, 143, 587)
 
-_NGINX_MODULE = "/usr/lib/nginx/modules/ngx_mail_module.so"
 _WITH_OWN_LOGS = 'mount -t tmpfs tmpfs /var/log && mkdir /var/log/nginx && exec "$@"'
 """A shell script that hides the machine's /var/log from the command it becomes."""
 
@@ -98,8 +98,8 @@ class Site:
         own = ["-p", str(self._directory), "-e", "stderr", "-c", str(self.configuration)]
         pid = self._directory / "pid"
         if kind == "nginx":
-            nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin") or "nginx"
-            return [*hidden, nginx, *own, "-g", f"load_module {_NGINX_MODULE}; daemon off; pid {pid};"]
+            directives = f"load_module {NGINX_MODULE}; daemon off; pid {pid};"
+            return [*hidden, path_of("nginx"), *own, "-g", directives]
         return [*hidden, sys.executable, "-m", "fastmail", *own, "--pid", str(pid), "-g", "daemon off;"]
 
     def log(self) -> str:
@@ -108,8 +108,7 @@ class Site:
 
     def workers(self) -> list[int]:
         """The pids of the workers."""
-        pid = self._process.pid
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return children(self._process.pid)
 
     def close(self) -> None:
         with ExitStack() as stack:
@@ -227,8 +226,9 @@ def test_imap_passes_no_error_messages(site: Site) -> None:
 
 
 def test_processes(site: Site, proxy_kind: str) -> None:
+    wait_for("the workers", lambda: all(map(serving, site.workers())))
     workers = site.workers()
-    assert len(workers) == len(os.sched_getaffinity(0))
+    assert len(workers) == os.cpu_count()
     assert all(Path(f"/proc/{worker}").stat().st_uid != 0 for worker in workers)
 
 

@@ -13,7 +13,7 @@ from functools import partial
 import pytest
 from support.authserver import AuthServer, Judge, answer
 from support.ports import HOST
-from support.processes import USER, Session, Site, wait_for
+from support.processes import USER, Session, Site, opened, wait_for
 
 IPPROTO_MPTCP = 262
 SO_PROTOCOL = 38  # <asm/socket.h>; Python 3.11 has no name for it
@@ -146,11 +146,11 @@ def test_ipv6_wildcard_that_takes_ipv4(site: Site, auth: AuthServer, port: int) 
         site.wait_log(rf"client \[::ffff:127\.0\.0\.1\]:\d+ connected to \[::\]:{port}$")
 
 
-@pytest.mark.directive("listen")
 def alone(port: int, old: list[str]) -> bool:
     return len(inodes(port)) == 1 and inodes(port) != old
 
 
+@pytest.mark.directive("listen")
 def test_multipath_comes_and_goes_with_a_reload(site: Site, auth: AuthServer, port: int) -> None:
     def configure(words: str) -> None:
         site.configure(
@@ -159,11 +159,7 @@ def test_multipath_comes_and_goes_with_a_reload(site: Site, auth: AuthServer, po
 
     def protocol() -> int:
         (inode,) = inodes(port)
-        (fd,) = (
-            int(name)
-            for name in os.listdir(f"/proc/{child.pid}/fd")
-            if os.readlink(f"/proc/{child.pid}/fd/{name}") == f"socket:[{inode}]"
-        )
+        (fd,) = (fd for fd, name in opened(child.pid).items() if name == f"socket:[{inode}]")
         with taken(child.pid, fd) as sock:
             return sock.getsockopt(socket.SOL_SOCKET, SO_PROTOCOL)
 

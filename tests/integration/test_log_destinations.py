@@ -1,6 +1,5 @@
 """``error_log`` to syslog and to memory: what a syslog server receives, and what an operator reads."""
 
-import contextlib
 import os
 import re
 import socket
@@ -12,7 +11,7 @@ from typing import Self
 import pytest
 from support.authserver import AuthServer, answer
 from support.ports import HOST
-from support.processes import USER, Session, Site, alive, wait_for
+from support.processes import USER, Session, Site, opened, wait_for
 
 DATE = r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d"
 STAMP = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) [ \d]\d \d\d:\d\d:\d\d"
@@ -108,7 +107,7 @@ def test_syslog_server_that_comes_and_goes(site: Site, auth: AuthServer, port: i
                 session.exchange()
             log.until(".* client logged in, .*")
         path.unlink()
-    assert sum("client logged in" in line for line in site.log()) == 4  # the file has them all
+    site.wait_log("client logged in", count=4)  # the file has them all
 
 
 @pytest.mark.parametrize("level", ["main", "mail"])
@@ -162,32 +161,25 @@ def test_a_servers_own_logs(site: Site, auth: AuthServer, port: int, log: Syslog
 
 def memory(pid: int) -> str:
     """What a person reads of a process's memory log."""
-    directory = Path(f"/proc/{pid}/fd")
-    fds = []
-    for name in os.listdir(directory):
-        with contextlib.suppress(FileNotFoundError):  # a session's, which has ended by now
-            if "memfd:error_log" in os.readlink(directory / name):
-                fds.append(name)
-    return (directory / max(fds, key=int)).read_bytes()[:-8].decode("latin-1")
+    newest = max(fd for fd, name in opened(pid).items() if "memfd:error_log" in name)
+    return Path(f"/proc/{pid}/fd/{newest}").read_bytes()[:-8].decode("latin-1")
 
 
 def test_memory(site: Site, auth: AuthServer, port: int) -> None:
     """The newest lines stand over the oldest, whichever process wrote them; a reload begins anew."""
     site.configure(server(auth, port), main=f"{USER} error_log memory:4k debug;", log="error.log crit")
     child = site.start()
-    assert "start worker process" in memory(child.pid)
+    (worker,) = site.wait_workers(1)
+    wait_for("the first lines", lambda: "start worker process" in memory(child.pid))
     for _ in range(30):
         with Session(port) as session:
             session.exchange()
-    (worker,) = site.wait_workers(1)
+    wait_for("the last line in both", lambda: memory(worker) == memory(child.pid))
     text = memory(child.pid)
     assert len(text) == 4096
     assert "start worker process" not in text
     assert text.count("client logged in") >= 3
-    assert memory(worker) == text
-    site.signal("reload")
-    site.wait_workers(1, besides=[worker])
-    wait_for("the old worker's end", lambda: not alive(worker))
+    site.reload()
     with Session(port) as session:
         session.exchange()
     wait_for("the session's end", lambda: "proxied session done" in memory(child.pid))

@@ -12,7 +12,19 @@ from pathlib import Path
 import pytest
 from support.authserver import AuthServer, answer
 from support.ports import HOST, listening, reserve
-from support.processes import AS_ROOT, NOBODY, USER, Session, Site, alive, blocked, imap, title, wait_for
+from support.processes import (
+    AS_ROOT,
+    NOBODY,
+    USER,
+    Session,
+    Site,
+    alive,
+    blocked,
+    imap,
+    opened,
+    title,
+    wait_for,
+)
 
 
 def without_pids(messages: list[str]) -> list[str]:
@@ -109,9 +121,9 @@ def test_log_of_the_start_is_let_go(site: Site) -> None:
     site.configure()
     child = site.start()
     site.wait_workers(1)
-    opened = {os.readlink(f"/proc/{child.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{child.pid}/fd")}
-    assert str(site.log_file) in opened
-    assert str(site.bootstrap_log) not in opened
+    files = opened(child.pid).values()
+    assert str(site.log_file) in files
+    assert str(site.bootstrap_log) not in files
 
 
 @pytest.mark.directive("pid")
@@ -332,6 +344,7 @@ def test_worker_that_dies_is_replaced(
     with Session(port):
         os.kill(old[0], number)
         (new,) = site.wait_workers(1, besides=old)
+    site.wait_log(f"start worker process {new}$")
     lines = without_pids(site.messages())
     at = lines.index("[notice] signal 17 (SIGCHLD) received from N")
     assert re.fullmatch(

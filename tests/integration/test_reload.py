@@ -11,7 +11,7 @@ import pytest
 from support.authserver import AuthServer
 from support.load import Load, all_went_on
 from support.ports import HOST, listening, reserve
-from support.processes import Session, Site, wait_for
+from support.processes import Session, Site, alive, opened, wait_for
 
 RELOADS = 20
 LOAD_THREADS = 4
@@ -72,11 +72,9 @@ def test_new_sessions_meet_the_new_configuration(site: Site, auth: AuthServer) -
     port = reserve()
     site.configure(mail(auth, server(local(port))))
     site.start()
-    old = site.wait_workers(1)
+    site.wait_workers(1)
     site.configure(f"auth_http 127.0.0.1:{reserve()};" + server(local(port)), workers=3)
-    site.signal("reload")
-    site.wait_workers(3, besides=old)
-    site.wait_log("gracefully shutting down")
+    site.reload(3)
     with pytest.raises(AssertionError, match="internal server error"):
         Session(port)
 
@@ -85,12 +83,10 @@ def test_connection_numbers_go_on(site: Site, auth: AuthServer) -> None:
     port = reserve()
     site.configure(mail(auth, server(local(port))))
     site.start()
-    old = site.wait_workers(1)
+    site.wait_workers(1)
     with Session(port):
         first = site.wait_log("client logged in")
-    site.signal("reload")
-    site.wait_workers(1, besides=old)
-    site.wait_log("gracefully shutting down")
+    site.reload()
     with Session(port):
         second = site.wait_log("client logged in", count=2)
     numbers = [int(re.search(r" \*(\d+) ", line)[1]) for line in (first, second)]  # type: ignore[index]
@@ -227,9 +223,9 @@ def test_log_and_pid_file_move(site: Site, auth: AuthServer) -> None:
     site.configuration.write_text(text.replace("pid fastmail.pid", "pid new.pid"))
     os.kill(master, 1)
     site.log_file, site.pid_file = site.directory / "new.log", site.directory / "new.pid"
-    wait_for("the old worker's end", lambda: "gracefully shutting down" in old_log.read_text())
+    wait_for("the new pid file", lambda: site.pid_in_file() == master)
     site.wait_workers(1, besides=old)
-    assert site.pid == master
+    wait_for("the old worker's end", lambda: not alive(old[0]))
     assert not old_pid_file.exists()
     with Session(port):
         site.wait_log("client logged in")
@@ -252,7 +248,7 @@ def test_descriptors_do_not_pile_up(site: Site, auth: AuthServer) -> None:
     workers = site.wait_workers(1)
 
     def descriptors() -> int:
-        return len(os.listdir(f"/proc/{child.pid}/fd"))
+        return len(opened(child.pid))
 
     before = descriptors()
     for _ in range(3):
@@ -265,7 +261,7 @@ def test_descriptors_do_not_pile_up(site: Site, auth: AuthServer) -> None:
         os.kill(child.pid, 1)
         site.wait_log("unknown directive", since)
         site.configuration.write_text(good)
-    assert descriptors() == before
+    wait_for("the descriptors of before", lambda: descriptors() == before)
 
 
 # Under load

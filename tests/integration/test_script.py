@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -51,38 +50,20 @@ def test_demo_beside_another_fastmail(script: Path, tmp_path: Path) -> None:
     assert (result.returncode, result.stderr) == (0, "")
 
 
-@pytest.fixture
-def masters() -> Iterator[list[int]]:
-    """Masters to end, if they still live."""
-    pids: list[int] = []
-    yield pids
-    for pid in reversed(pids):
-        if alive(pid):
-            os.kill(pid, signal.SIGTERM)
-            wait_for("the master's end", lambda pid=pid: not alive(pid))  # type: ignore[misc]
-
-
-def test_daemon_signals_and_upgrade(
-    site: Site, auth: AuthServer, port: int, masters: list[int], link: Path
-) -> None:
+def test_daemon_signals_and_upgrade(site: Site, auth: AuthServer, port: int, link: Path) -> None:
     site.configure(imap(auth, port))
     command = [str(link), *site.command()[3:]]
     subprocess.run(command, check=True, cwd=site.directory, capture_output=True, timeout=30)
-    wait_for("pid file", lambda: site.pid_file.exists() and site.pid_file.read_text())
-    old = site.pid
-    masters.append(old)
+    old = site.adopt()
     site.wait_workers(1)
     assert title(old).startswith(f"{link.name}: master process ")
     with Session(port) as session:
-        os.kill(old, signal.SIGUSR2)
-        wait_for("the new pid file", lambda: site._pid_in_file() not in (None, old))
-        masters.append(site.pid)
-        site.wait_workers(1)
-        assert title(site.pid) == title(old)
+        _, new = site.upgrade()
+        assert title(new) == title(old)
         os.kill(old, signal.SIGQUIT)
         session.exchange()
         with Session(port) as another:
             another.exchange()
     wait_for("the old master's end", lambda: not alive(old))
     subprocess.run([*command, "-s", "quit"], check=True, cwd=site.directory, timeout=30)
-    wait_for("the end", lambda: not alive(masters[-1]))
+    wait_for("the end", lambda: not alive(new))

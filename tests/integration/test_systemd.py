@@ -7,7 +7,6 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from functools import partial
 
 import pytest
 from support.authserver import AuthServer
@@ -22,17 +21,6 @@ ONE = "worker processes: 1"
 def manager() -> Iterator[Manager]:
     with Manager() as manager:
         yield manager
-
-
-@pytest.fixture
-def masters() -> Iterator[list[int]]:
-    """Pids of masters that another one has started: ended afterwards."""
-    pids: list[int] = []
-    yield pids
-    for pid in pids:
-        if alive(pid):
-            os.kill(pid, signal.SIGTERM)
-            wait_for("the master's end", partial(lambda pid: not alive(pid), pid))
 
 
 def ready(pid: int, status: str = ONE) -> dict[str, str]:
@@ -139,16 +127,21 @@ def test_a_manager_that_is_gone_is_no_obstacle(site: Site, auth: AuthServer, por
         session.exchange()
 
 
-def test_the_main_process_after_an_upgrade(
-    site: Site, auth: AuthServer, port: int, manager: Manager, masters: list[int]
-) -> None:
+def upgraded(site: Site, auth: AuthServer, port: int, manager: Manager) -> tuple[int, int]:
+    """Two masters of one service, the old one and the new."""
     site.configure(imap(auth, port))
     old = site.start(environment=manager.environment).pid
     assert manager.told() == ready(old)
     os.kill(old, signal.SIGUSR2)
-    new, message = manager.next()
-    masters.append(new)
-    assert (message, site.pid) == (ready(new), new)
+    new = site.adopt(old)
+    assert manager.next() == (new, ready(new))
+    return old, new
+
+
+def test_the_main_process_after_an_upgrade(
+    site: Site, auth: AuthServer, port: int, manager: Manager
+) -> None:
+    old, new = upgraded(site, auth, port, manager)
     os.kill(old, signal.SIGQUIT)
     assert manager.next() == (old, {"MAINPID": str(new)})
     wait_for("the old master's end", lambda: not alive(old))
@@ -157,14 +150,9 @@ def test_the_main_process_after_an_upgrade(
 
 
 def test_the_main_process_after_an_upgrade_taken_back(
-    site: Site, auth: AuthServer, port: int, manager: Manager, masters: list[int]
+    site: Site, auth: AuthServer, port: int, manager: Manager
 ) -> None:
-    site.configure(imap(auth, port))
-    old = site.start(environment=manager.environment).pid
-    assert manager.told() == ready(old)
-    os.kill(old, signal.SIGUSR2)
-    new, _ = manager.next()
-    masters.append(new)
+    old, new = upgraded(site, auth, port, manager)
     os.kill(old, signal.SIGHUP)
     assert manager.next()[1]["RELOADING"] == "1"
     assert manager.next() == (old, ready(old, "worker processes: 2"))

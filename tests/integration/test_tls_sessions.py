@@ -11,19 +11,11 @@ from support.door import V2, V3, Door, served_by, trusting
 from support.listener import PATIENCE
 from support.pki import PKI
 from support.ports import reserve
-from support.processes import Site, alive, wait_for
-
-
-def reload_all(site: Site, count: int) -> None:
-    """Until none of the old workers is left."""
-    before = site.wait_workers(count)
-    site.signal("reload")
-    site.wait_workers(count, besides=before)
-    wait_for("the old workers' end", lambda: not any(map(alive, before)))
+from support.processes import Site, wait_for
 
 
 def resumed(
-    door: Door, version: ssl.TLSVersion, workers: int = 1, reload: Callable[[], None] = lambda: None
+    door: Door, version: ssl.TLSVersion, workers: int = 1, reload: Callable[[], object] = lambda: None
 ) -> list[bool]:
     """Whether connections, to one worker after the other, twice round, resumed the session of a first one."""
     context = trusting(door.pki, minimum_version=version, maximum_version=version)
@@ -129,7 +121,7 @@ def test_ticket_keys_are_kept_and_rotated(
         text = door.site.configuration.read_text()
         both = f"ssl_session_ticket_key {new}; ssl_session_ticket_key {old};"
         door.site.configuration.write_text(text.replace(f"ssl_session_ticket_key {old};", both))
-        reload_all(door.site, 2)
+        door.site.reload(2)
 
     assert resumed(door, version, 2, rotate) == [True] * 4
 
@@ -143,7 +135,7 @@ def test_ticket_keys_are_kept_and_rotated(
 )
 def test_resumption_over_a_reload(door: Door, directives: str, version: ssl.TLSVersion, kept: bool) -> None:
     door.open(directives, workers=2)
-    results = resumed(door, version, 2, lambda: reload_all(door.site, 2))
+    results = resumed(door, version, 2, lambda: door.site.reload(2))
     assert results == ([True] * 4 if kept else [False, *[version == V3] * 3])
 
 

@@ -4,7 +4,6 @@ import os
 import re
 import signal
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,31 +16,9 @@ CRIT = (
 )
 
 
-@pytest.fixture
-def masters(site: Site) -> Iterator[list[int]]:
-    """Masters to end, if they still live, before the site is removed."""
-    pids: list[int] = []
-    yield pids
-    for pid in reversed(pids):
-        if alive(pid):
-            os.kill(pid, signal.SIGTERM)
-            wait_for("the master's end", lambda pid=pid: not alive(pid))  # type: ignore[misc]
-
-
-def upgrade(site: Site, masters: list[int]) -> tuple[int, int]:
-    """Send USR2; the old master's pid and the new one's, once that serves."""
-    old = site.pid
-    os.kill(old, signal.SIGUSR2)
-    wait_for("the new pid file", lambda: site._pid_in_file() not in (None, old))
-    masters.append(site.pid)
-    site.wait_workers(1)
-    return old, site.pid
-
-
-def start(site: Site, masters: list[int], daemon: bool) -> None:
+def start(site: Site, daemon: bool = True) -> None:
     if daemon:
         site.start_daemon()
-        masters.append(site.pid)
     else:
         site.start()
     site.wait_workers(1)
@@ -50,14 +27,14 @@ def start(site: Site, masters: list[int], daemon: bool) -> None:
 @pytest.mark.directive("daemon")
 @pytest.mark.parametrize("daemon", [True, False])
 def test_new_master_takes_over(
-    site: Site, auth: AuthServer, port: int, masters: list[int], daemon: bool
+    site: Site, auth: AuthServer, port: int, daemon: bool
 ) -> None:
     path = site.directory / "imap.sock"
     site.configure(imap(auth, port, f"listen unix:{path};"))
-    start(site, masters, daemon)
+    start(site, daemon)
     old_pid_file = Path(f"{site.pid_file}.oldbin")
     with Session(port) as session, Session(str(path)) as other:
-        old, new = upgrade(site, masters)
+        old, new = site.upgrade()
         assert int(old_pid_file.read_text()) == old
         assert title(new).startswith("fastmail: master process ")
         inherited = re.search(r'using inherited sockets from "(\d+;\d+;)"$', site.bootstrap_log.read_text())
@@ -82,13 +59,13 @@ def test_new_master_takes_over(
 
 
 @pytest.mark.parametrize("hup", [True, False])
-def test_the_way_back(site: Site, auth: AuthServer, port: int, masters: list[int], hup: bool) -> None:
+def test_the_way_back(site: Site, auth: AuthServer, port: int, hup: bool) -> None:
     """After WINCH: HUP brings the old master's workers back, or else the new master's end does."""
     path = site.directory / "imap.sock"
     site.configure(imap(auth, port, f"listen unix:{path};"))
-    start(site, masters, True)
+    start(site)
     first = site.workers()
-    old, new = upgrade(site, masters)
+    old, new = site.upgrade()
     os.kill(old, signal.SIGWINCH)
     site.wait_log(f"worker process {first[0]} exited with code 0")
     with Session(port) as session:
@@ -98,37 +75,37 @@ def test_the_way_back(site: Site, auth: AuthServer, port: int, masters: list[int
         os.kill(new, signal.SIGQUIT)
         session.exchange()
     site.wait_log(f"new binary process {new} exited with code 0")
-    wait_for("the old pid file", lambda: site._pid_in_file() == old)
+    wait_for("the old pid file", lambda: site.pid_in_file() == old)
     site.wait_workers(1)
     for address in (port, str(path)):
         with Session(address) as session:
             session.exchange()
 
 
-def test_a_second_upgrade_is_refused(site: Site, auth: AuthServer, port: int, masters: list[int]) -> None:
+def test_a_second_upgrade_is_refused(site: Site, auth: AuthServer, port: int) -> None:
     site.configure(imap(auth, port))
-    start(site, masters, True)
-    old, new = upgrade(site, masters)
+    start(site)
+    old, new = site.upgrade()
     for count, pid in enumerate((old, new), 1):
         os.kill(pid, signal.SIGUSR2)
         site.wait_log(rf"\[crit\] {pid}#0: {CRIT}$")
         site.wait_log(r"signal 12 \(SIGUSR2\) received from \d+, ignoring$", count=count)
     os.kill(old, signal.SIGTERM)
     wait_for("the old master's end", lambda: not alive(old))
-    assert upgrade(site, masters)[0] == new
+    assert site.upgrade()[0] == new
 
 
 def test_new_binary_that_fails_leaves_everything(
-    site: Site, auth: AuthServer, port: int, masters: list[int]
+    site: Site, auth: AuthServer, port: int
 ) -> None:
     site.configure(imap(auth, port))
-    start(site, masters, True)
+    start(site)
     master, workers = site.pid, site.workers()
     with site.configuration.open("a") as file:
         file.write("nonsense;")
     os.kill(master, signal.SIGUSR2)
     site.wait_log(r"new binary process \d+ exited with code 1")
-    wait_for("the pid file", lambda: site._pid_in_file() == master)
+    wait_for("the pid file", lambda: site.pid_in_file() == master)
     assert site.workers() == workers
     with Session(port) as session:
         session.exchange()
@@ -162,7 +139,7 @@ def test_sockets_of_other_addresses_are_closed(site: Site, auth: AuthServer, por
             {**site._environment({}), "NGINX": f"{other.fileno()}:{ours.fileno()};"},
         )  # fmt: skip
     try:
-        wait_for("pid file", lambda: site._pid_in_file() == pid)
+        wait_for("pid file", lambda: site.pid_in_file() == pid)
         with Session(port) as session:
             session.exchange()
         with socket.socket() as client:
@@ -174,7 +151,7 @@ def test_sockets_of_other_addresses_are_closed(site: Site, auth: AuthServer, por
 
 @pytest.mark.directive("env")
 def test_environment_of_workers_and_of_the_new_binary(
-    site: Site, auth: AuthServer, port: int, masters: list[int]
+    site: Site, auth: AuthServer, port: int
 ) -> None:
     site.configure(imap(auth, port), main="env KEPT; env SET=value;")
     report = "import os; print(sorted(os.environ), os.environ.get('SET'), file=open({!r}, 'a'))"
@@ -195,7 +172,7 @@ worker.Worker.run = run
         environment={"KEPT": "1", "LOST": "1", "TZ": "UTC"},
     )
     site.wait_workers(1)
-    upgrade(site, masters)
+    site.upgrade()
     first, second = (site.directory / "shown.master").read_text().splitlines()
     assert "LOST" in first
     assert "LOST" not in second and "KEPT" in second and second.endswith(" value")

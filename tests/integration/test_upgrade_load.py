@@ -1,5 +1,6 @@
 """Reloads, upgrades and log rotations while clients log in and relay: none of them notices."""
 
+import itertools
 import os
 import re
 import signal
@@ -9,7 +10,7 @@ from functools import partial
 
 from support.authserver import AuthServer
 from support.load import Load, all_went_on
-from support.processes import Session, Site, alive, imap, wait_for
+from support.processes import Session, Site, ended, imap, wait_for
 
 ROUNDS = 5  # of four reloads, a rotation and an upgrade
 
@@ -19,6 +20,7 @@ def test_nothing_is_lost(site: Site, auth: AuthServer, port: int) -> None:
     site.start_daemon()
     site.wait_workers(2)
     load = [Load(port) for _ in range(4)]
+    rotation = itertools.count()
 
     def during(change: Callable[[], None]) -> None:
         change()
@@ -31,16 +33,12 @@ def test_nothing_is_lost(site: Site, auth: AuthServer, port: int) -> None:
         site.wait_workers(2, besides=old)
 
     def rotate() -> None:
-        site.log_file.rename(site.directory / f"error.log.{len(list(site.directory.iterdir()))}")
+        site.log_file.rename(site.directory / f"error.log.{next(rotation)}")
         os.kill(site.pid, signal.SIGUSR1)
         wait_for("the new file", site.log_file.exists)
 
     def upgrade() -> None:
-        old = site.pid
-        os.kill(old, signal.SIGUSR2)
-        wait_for("the new pid file", lambda: site._pid_in_file() not in (None, old))
-        site._masters.add(site.pid)
-        site.wait_workers(2)
+        old, _ = site.upgrade(2)
         os.kill(old, signal.SIGQUIT)
 
     with ExitStack() as ending:
@@ -61,7 +59,3 @@ def test_nothing_is_lost(site: Site, auth: AuthServer, port: int) -> None:
     logs = [path.read_text() for path in site.directory.glob("error.log*")]
     bad = re.compile(r"\[(emerg|alert|crit|error)\]")
     assert [line for text in logs for line in text.splitlines() if bad.search(line)] == []
-
-
-def ended(pid: int) -> bool:
-    return not alive(pid)

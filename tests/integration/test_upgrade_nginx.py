@@ -36,39 +36,24 @@ def put(site: Site, program: str) -> Path:
     return path
 
 
-@pytest.fixture
-def masters() -> Iterator[list[int]]:
-    pids: list[int] = []
-    yield pids
-    for pid in reversed(pids):
-        if alive(pid):
-            os.kill(pid, signal.SIGTERM)
-            wait_for("the master's end", lambda pid=pid: not alive(pid))  # type: ignore[misc]
-
-
-def replace(site: Site, masters: list[int], program: str) -> int:
-    """Upgrade to ``program`` and end the old master gracefully; the new one's pid."""
+def replace(site: Site, program: str) -> int:
+    """Upgrade to ``program`` and end the old master gracefully; that one's pid."""
     put(site, program)
-    old = site.pid
-    os.kill(old, signal.SIGUSR2)
-    wait_for("the new pid file", lambda: site._pid_in_file() not in (None, old))
-    masters.append(site.pid)
-    site.wait_workers(1)
+    old, _ = site.upgrade()
     os.kill(old, signal.SIGQUIT)
     return old
 
 
-def test_from_nginx_and_back(site: Site, auth: AuthServer, port: int, masters: list[int]) -> None:
+def test_from_nginx_and_back(site: Site, auth: AuthServer, port: int) -> None:
     module = "load_module /usr/lib/nginx/modules/ngx_mail_module.so;"
     unix = site.directory / "imap.sock"
     site.configure(imap(auth, port, f"listen unix:{unix};"), main=module, log="error.log info")
     command = [str(put(site, "nginx")), *site.command()[3:]]
     subprocess.run(command, check=True, cwd=site.directory, capture_output=True)
-    wait_for("pid file", lambda: site._pid_in_file() is not None)
-    masters.append(site.pid)
+    site.adopt()
     site.wait_workers(1)
     with Session(port) as first, Session(str(unix)) as second:
-        nginx = replace(site, masters, "fastmail")
+        nginx = replace(site, "fastmail")
         fastmail = site.pid
         assert os.path.basename(os.readlink(f"/proc/{fastmail}/exe")).startswith("python")
         assert title(fastmail).startswith("nginx: master process ")
@@ -79,7 +64,7 @@ def test_from_nginx_and_back(site: Site, auth: AuthServer, port: int, masters: l
                 another.exchange()
     wait_for("nginx's end", lambda: not alive(nginx))
     with Session(port) as first, Session(str(unix)) as second:
-        replace(site, masters, "nginx")
+        replace(site, "nginx")
         assert os.readlink(f"/proc/{site.pid}/exe") == str(site.directory / "nginx")
         first.exchange()
         second.exchange()

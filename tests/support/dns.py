@@ -102,16 +102,28 @@ def client(address: str, name: str, *, back: str | None = None) -> dict[tuple[st
     }
 
 
+def _sockets() -> tuple[socket.socket, socket.socket]:
+    """TCP and UDP of one port. What is free in the one may be taken in the other, by anybody's question."""
+    while True:
+        tcp = socket.create_server(("127.0.0.1", 0))
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            udp.bind(tcp.getsockname())
+        except OSError:
+            tcp.close()
+            udp.close()
+        else:
+            return tcp, udp
+
+
 class NameServer:
     """Asks ``answers`` about each question: a reply, several, raw bytes, or None for silence."""
 
     def __init__(self, answers: Answers) -> None:
         self.answers = answers
         self.questions: list[Question] = []
-        self._tcp = socket.create_server(("127.0.0.1", 0))
+        self._tcp, self._udp = _sockets()
         self.port: int = self._tcp.getsockname()[1]
-        self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._udp.bind(("127.0.0.1", self.port))
         self._threads = [
             threading.Thread(target=work, daemon=True) for work in (self._serve, self._serve_tcp)
         ]

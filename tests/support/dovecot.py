@@ -5,16 +5,11 @@ import grp
 import os
 import pwd
 import shutil
-import signal
-import subprocess
-import tempfile
-import time
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from support import ports
 from support.pki import Files
+from support.program import Program, path_of
 
 PASSWORD = "s3cret pass"
 
@@ -91,7 +86,7 @@ service stats {{
 """
 
 
-class Dovecot:
+class Dovecot(Program):
     """Serves IMAP on ``imap`` and POP3 on ``pop3``; the users given can log in with PASSWORD.
 
     ``imap_proxied`` and ``pop3_proxied`` want a PROXY header first. ``sasl`` is the socket where Postfix can
@@ -100,6 +95,7 @@ class Dovecot:
     """
 
     def __init__(self, users: list[str], *, tls: Files | None = None, client_ca: Path | None = None) -> None:
+        super().__init__("dovecot")
         self._tls, self._client_ca = tls, client_ca
         self.imaps = ports.reserve() if tls else 0
         self.pop3s = ports.reserve() if tls else 0
@@ -107,47 +103,28 @@ class Dovecot:
         self.pop3 = ports.reserve()
         self.imap_proxied = ports.reserve()
         self.pop3_proxied = ports.reserve()
-        self.directory = Path(tempfile.mkdtemp(prefix="dovecot-"))
-        self.directory.chmod(0o755)
         self.sasl = self.directory / "sasl"
         (self.directory / "mail").mkdir()
         (self.directory / "users").write_text("".join(f"{user}:{PASSWORD}\n" for user in users))
         configuration = self.directory / "dovecot.conf"
         configuration.write_text(self._configuration())
-        dovecot = shutil.which("dovecot", path=f"{os.environ['PATH']}:/usr/sbin") or "dovecot"
-        self._process = subprocess.Popen([dovecot, "-F", "-c", str(configuration)], stdin=subprocess.DEVNULL)
-        deadline = time.monotonic() + 20
-        while not (ports.listening(self.imap) and ports.listening(self.pop3)):
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                self.stop()
-                raise RuntimeError("Dovecot did not start")
-            time.sleep(0.02)
+        listens = [self.imap, self.pop3, self.imap_proxied, self.pop3_proxied]
+        if tls:
+            listens += [self.imaps, self.pop3s]
+        self._start([path_of("dovecot"), "-F", "-c", str(configuration)], listens, self.sasl.exists)
 
     def log(self) -> str:
         """What it has logged so far."""
-        return (self.directory / "log").read_text("latin-1")
+        log = self.directory / "log"
+        return log.read_text("latin-1") if log.exists() else ""
+
+    def said(self) -> str:
+        return super().said() + self.log()
 
     def messages(self, user: str) -> list[bytes]:
         """The inbox as it lies on disk, in no order."""
         inbox = self.directory / "mail" / user / "mail"
         return [path.read_bytes() for path in [*inbox.glob("cur/*"), *inbox.glob("new/*")]]
-
-    def stop(self) -> None:
-        """End it with TERM, by process id, and remove its directory."""
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
-        try:
-            self._process.wait(20)
-        finally:
-            shutil.rmtree(self.directory, ignore_errors=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def _configuration(self) -> str:
         if os.geteuid() == 0:  # the users that Debian's package has made

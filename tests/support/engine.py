@@ -20,6 +20,8 @@ from fastmail._speedups import Engine, Server
 
 PATIENCE = 10.0
 """Seconds after which something that should have happened counts as missing."""
+TIMEOUT = 2000
+"""Milliseconds: a time limit of the engine's that a test lets pass, after what it has to do before that."""
 
 HOSTS = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 NAME = "mail.test:143"
@@ -58,7 +60,10 @@ class Peer:
         sock.settimeout(PATIENCE)
 
     def send(self, data: bytes) -> None:
-        self.socket.sendall(data)
+        """All of it. sendall() would take the patience for the whole, however fast the other end reads."""
+        left = memoryview(data)
+        while left:
+            left = left[self.socket.send(left) :]
 
     def read(self, size: int) -> bytes:
         """Just so many bytes."""
@@ -119,6 +124,8 @@ class Port:
         self, family: socket.AddressFamily = socket.AF_INET, path: str = "", backlog: int = 128
     ) -> None:
         self.socket = socket.socket(family)
+        if not path:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # for refuse()
         self.socket.bind(path or (HOSTS[family], 0))
         self.socket.listen(backlog)
         self.socket.settimeout(PATIENCE)
@@ -141,6 +148,15 @@ class Port:
             sock.close()
             raise
         return Peer(sock)
+
+    def refuse(self) -> None:
+        """Listen no more. The port stays ours: who connects to a free one may get it for his own end, and
+        meet himself."""
+        holder = socket.socket(self.address[0])
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        holder.bind(self.address[1])
+        self.socket.close()
+        self.socket = holder
 
     def waiting(self) -> bool:
         """Somebody has connected and not been accepted."""
@@ -289,15 +305,21 @@ class Rig:
         return [" ".join(line) for line in lines if "connected to" not in line[1]]
 
     def logged(self, line: str) -> None:
-        """Wait for the line."""
+        """Wait for the line: it is written at the end of the engine's turn, when peers may know already."""
         until(lambda: line in self.log())
+
+    def all_logged(self, *lines: str, since: int = 0) -> None:
+        """Wait until these are the lines, but for so many at the beginning."""
+        with contextlib.suppress(AssertionError):
+            until(lambda: self.log()[since:] == list(lines))
+        assert self.log()[since:] == list(lines)
 
     def stat(self, name: str) -> int:
         return self.engine.stats()[name]
 
     def quiet(self) -> None:
         """Wait until no session is left."""
-        until(lambda: self.stat("sessions") == 0)
+        until(lambda: self.stat("sessions") == 0)  # the last thing that is counted when a session ends
         stats = self.engine.stats()
         assert stats["relaying"] == 0
         assert stats["pipes_lent"] == 0
@@ -315,7 +337,7 @@ class HeldRig(Rig):
 
     def _serve(self) -> None:
         while self.engine.turn():
-            select.select([self.engine.fileno()], [], [], 0.001)
+            ready(self.engine.fileno(), 0.001)
             if not self._going.is_set():
                 self._waiting.set()
                 self._going.wait()

@@ -1,22 +1,18 @@
 """Run in a network namespace of its own, which has a handful of ports: connects until they have run out."""
 
-import fcntl
 import socket
-import struct
 import sys
 from pathlib import Path
 
-SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
 PORTS = 4  # an even number: the kernel leaves the odd one out
 
 
 def main() -> None:
-    with socket.socket() as sock:
-        request = struct.pack("16sh14x", b"lo", 0)
-        flags = struct.unpack("16sh14x", fcntl.ioctl(sock, SIOCGIFFLAGS, request))[1]
-        fcntl.ioctl(sock, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", flags | IFF_UP))
     sys.path.insert(0, str(Path(__file__).parents[1]))
+    from support import loopback
     from support.engine import Rig, suffix
+
+    loopback.up()
 
     for binds in ((), ("127.0.0.2", "127.0.0.3")):
         Path("/proc/sys/net/ipv4/ip_local_port_range").write_text("20000\t60000")

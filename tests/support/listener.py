@@ -38,8 +38,8 @@ class Trickle:
     pause: float = 0.001
 
 
-Move = bytes | str | float | Fault | Trickle
-"""Bytes are sent as they are, a str with CR LF added, a float is a pause in seconds."""
+Move = bytes | str | float | Fault | Trickle | threading.Event
+"""Bytes are sent as they are, a str with CR LF added; a float is a pause in seconds; an event is waited for."""
 Moves = Move | tuple[Move, ...]
 
 
@@ -82,6 +82,9 @@ class Connection:
                 raise Ended
             if isinstance(move, float):
                 time.sleep(move)
+                continue
+            if isinstance(move, threading.Event):
+                move.wait(PATIENCE)
                 continue
             if isinstance(move, Trickle):
                 for byte in move.data:

@@ -2,18 +2,12 @@
 
 import os
 import shutil
-import signal
-import subprocess
-import tempfile
-import time
 from collections.abc import Sequence
-from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from support import ports
 from support.dovecot import Dovecot
 from support.pki import Files
+from support.program import Program
 
 DOMAIN = "example.com"
 
@@ -74,7 +68,7 @@ _QUEUES = (
 _BELIEVE = "-o smtpd_authorized_xclient_hosts=127.0.0.1"
 
 
-class Postfix:
+class Postfix(Program):
     """Takes mail for the users given, at DOMAIN, into Dovecot's maildirs.
 
     ``submission`` asks for a login, by SASL at Dovecot's ``sasl`` socket; ``incoming`` asks for none. The
@@ -85,9 +79,10 @@ class Postfix:
     """
 
     def __init__(self, dovecot: Dovecot, users: Sequence[str], *, tls: Files | None = None) -> None:
-        self._tls = tls
         if os.geteuid() != 0:
             raise RuntimeError("Postfix runs as root only: run the tests that need it as root")
+        super().__init__("postfix")
+        self._tls = tls
         self.submission = ports.reserve()
         self.submission_xclient = ports.reserve()
         self.submission_starttls = ports.reserve()
@@ -95,45 +90,21 @@ class Postfix:
         self.incoming = ports.reserve()
         self.incoming_xclient = ports.reserve()
         self.incoming_proxied = ports.reserve()
-        self.directory = Path(tempfile.mkdtemp(prefix="postfix-"))
-        self.directory.chmod(0o755)
         self._make_directories()
         self._configure(dovecot, users)
-        self._process = subprocess.Popen(
-            [_MASTER, "-c", str(self.directory)], stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-        deadline = time.monotonic() + 20
-        while not all(map(ports.listening, self._ports())):
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                log = self.log()
-                self.stop()
-                raise RuntimeError(f"Postfix did not start: {log}")
-            time.sleep(0.02)
+        listens = [self.submission, self.submission_xclient]
+        listens += [self.incoming, self.incoming_xclient, self.incoming_proxied]
+        if tls:
+            listens += [self.submission_starttls, self.submissions]
+        self._start([_MASTER, "-c", str(self.directory)], listens)
 
     def log(self) -> str:
         """What it has logged so far."""
         log = self.directory / "log"
         return log.read_text("latin-1") if log.exists() else ""
 
-    def stop(self) -> None:
-        """End it with TERM, by process id, and remove its directory."""
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)  # master passes it on to its daemons
-        try:
-            self._process.wait(20)
-        finally:
-            shutil.rmtree(self.directory, ignore_errors=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    def _ports(self) -> tuple[int, ...]:
-        return self.submission, self.submission_xclient, self.incoming, self.incoming_xclient
+    def said(self) -> str:
+        return super().said() + self.log()
 
     def _make_directories(self) -> None:
         """As Debian's package makes them below /var."""

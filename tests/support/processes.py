@@ -50,6 +50,27 @@ def alive(pid: int) -> bool:
         return False
 
 
+def ended(pid: int) -> bool:
+    return not alive(pid)
+
+
+def children(pid: int) -> list[int]:
+    """The processes that it has started, those included that have ended and that it has not looked at."""
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def opened(pid: int) -> dict[int, str]:
+    """What each of its descriptors leads to, but for one that is closed while we look."""
+    found = {}
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found[int(path.name)] = os.readlink(path)
+    return found
+
+
 def title(pid: int) -> str:
     """What ``ps`` shows."""
     return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode()
@@ -73,7 +94,7 @@ class Site:
         self.pid_file = self.directory / "fastmail.pid"
         self.bootstrap_log = self.directory / "boot.log"
         self._children: list[subprocess.Popen[bytes]] = []
-        self._masters: set[int] = set()
+        self._masters: list[int] = []
 
     def configure(
         self,
@@ -130,7 +151,7 @@ class Site:
         child = self.launch(command, environment or {})
         wait_for(
             "pid file",
-            lambda: child.poll() is not None or self._pid_in_file() == child.pid,
+            lambda: child.poll() is not None or self.pid_in_file() == child.pid,
         )
         assert child.poll() is None, self.output() + "".join(self.log(since))
         return child
@@ -165,18 +186,46 @@ class Site:
         """Start in the background; returns the master's pid."""
         result = self.run(*arguments, closed=closed)
         assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
-        wait_for("pid file", lambda: self._pid_in_file() is not None)
-        self._masters.add(self.pid)
+        return self.adopt()
+
+    def adopt(self, successor_of: int | None = None) -> int:
+        """Wait for a master that was started in the background, or by another one; returns its pid."""
+        wait_for("the new pid file", lambda: self.pid_in_file() not in (None, successor_of))
+        self._masters.append(self.pid)
         return self.pid
+
+    def upgrade(self, workers: int = 1) -> tuple[int, int]:
+        """Send USR2; the old master's pid and the new one's, once that has so many workers which serve."""
+        old = self.pid
+        os.kill(old, signal.SIGUSR2)
+        new = self.adopt(old)
+        self.wait_workers(workers)
+        return old, new
+
+    def reload(self, workers: int = 1) -> list[int]:
+        """``fastmail -s reload``; the new workers' pids, once the old ones have ended, as without sessions
+        they do."""
+        old = self.workers()
+        self.signal("reload")
+        new = self.wait_workers(workers, besides=old)
+        wait_for("the old workers' end", lambda: not any(map(alive, old)))
+        return new
 
     @property
     def pid(self) -> int:
         """What the pid file says."""
         return int(self.pid_file.read_text())
 
+    def pid_in_file(self) -> int | None:
+        """The same, or None while there is none."""
+        try:
+            return self.pid
+        except (FileNotFoundError, ValueError):
+            return None
+
     def workers(self, master: int | None = None) -> list[int]:
         """The pids of the master's living workers, draining ones included."""
-        return [child for child in _children(master or self.pid) if alive(child)]
+        return [child for child in children(master or self.pid) if alive(child)]
 
     def wait_workers(self, count: int, *, besides: Sequence[int] = ()) -> list[int]:
         """Wait until ``count`` workers accept that are not among ``besides``; their pids."""
@@ -223,12 +272,13 @@ class Site:
 
     def close(self) -> None:
         """End what was started, by pid, and remove the directory."""
-        for pid in [*self._masters, *(child.pid for child in self._children if child.poll() is None)]:
+        started = [child.pid for child in self._children if child.poll() is None]
+        for pid in [*reversed(self._masters), *started]:
             if alive(pid):
                 workers = self.workers(pid)
                 os.kill(pid, signal.SIGTERM)
                 with contextlib.suppress(AssertionError):
-                    wait_for("the master's end", functools.partial(_ended, pid))
+                    wait_for("the master's end", functools.partial(ended, pid))
                 for leftover in (pid, *workers):
                     if alive(leftover):
                         os.kill(leftover, signal.SIGKILL)
@@ -236,25 +286,8 @@ class Site:
             child.wait(PATIENCE)
         shutil.rmtree(self.directory)
 
-    def _pid_in_file(self) -> int | None:
-        try:
-            return self.pid
-        except (FileNotFoundError, ValueError):
-            return None
-
     def _environment(self, more: dict[str, str]) -> dict[str, str]:
         return {**os.environ, "PYTHONPATH": str(ROOT), **more}
-
-
-def _ended(pid: int) -> bool:
-    return not alive(pid)
-
-
-def _children(pid: int) -> list[int]:
-    try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except FileNotFoundError:
-        return []
 
 
 def serving(pid: int) -> bool:

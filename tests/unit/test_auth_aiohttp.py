@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.aiohttp_auth import OK, TIMEOUT, Engine, Serve, Server, answering, ask, at, request, run
+from support.ports import reserve
 
 from fastmail._speedups import AUTH_CLOSED, AUTH_TIMED_OUT
 from fastmail.auth.client import AuthClient
@@ -257,9 +258,7 @@ async def failure(auth_http: AuthHttp) -> bytes | tuple[int, bytes]:
 
 def test_refused_connection_reads_like_nginx() -> None:
     async def test() -> None:
-        with socket.create_server(("127.0.0.1", 0)) as closed:
-            port = closed.getsockname()[1]
-        assert await failure(at(port)) == (AUTH_CLOSED, b"recv() failed (111: Connection refused)")
+        assert await failure(at(reserve())) == (AUTH_CLOSED, b"recv() failed (111: Connection refused)")
 
     run(test)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from support.certificate import Certificate
-from support.engine import PATIENCE, Peer, Port, Rig, ready, suffix, until
+from support.engine import PATIENCE, TIMEOUT, Peer, Rig, ready, suffix, until
 
 from fastmail._speedups import (
     EVENT_AUTH,
@@ -73,9 +73,8 @@ def test_refused_again_with_the_same_log_line() -> None:
         for _ in range(3):
             served(rig, rig.client())
         rig.quiet()
-        until(lambda: len(rig.log()) == 4)
         why = 'client login failed: "no" while in http auth state'
-        assert rig.log() == [f"[info] {why}{suffix(upstream='')}"] * 4
+        rig.all_logged(*[f"[info] {why}{suffix(upstream='')}"] * 4)
 
 
 def test_a_kept_refusal_is_held_back_as_long() -> None:
@@ -179,7 +178,7 @@ def stays_silent(backend: Peer) -> None:
 @pytest.mark.parametrize("kept", [True, False])
 def test_after_a_failed_backend_login_the_auth_server_is_asked(fails: Any, kept: bool) -> None:
     """Whether the answer that led there was kept or fresh."""
-    with keeping(timeout=300) as rig:
+    with keeping(timeout=TIMEOUT) as rig:
         if kept:
             rig.relay()
             client = rig.client()
@@ -194,10 +193,9 @@ def test_after_a_failed_backend_login_the_auth_server_is_asked(fails: Any, kept:
 
 def test_after_a_backend_that_cannot_be_reached_too() -> None:
     with keeping() as rig:
-        closed = Port()
-        closed.socket.close()
+        rig.backend.refuse()
         client, auth = rig.ask()
-        auth.send("\r\n".join(["HTTP/1.0 200 OK", *closed.headers, "", ""]).encode())
+        auth.send(rig.accepting())
         assert client.rest() == INTERNAL
         refused(rig)
 
@@ -238,7 +236,7 @@ def test_a18_clients_of_other_names() -> None:
         peer.send(login)
         return peer
 
-    with keeping(protocol="smtp", resolver_timeout=1000) as rig:
+    with keeping(protocol="smtp", resolver_timeout=60_000) as rig:
         for name in (b"one.test", b"two.test"):
             peer = client(rig, name)
             auth = rig.asked()

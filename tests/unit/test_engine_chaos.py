@@ -53,6 +53,7 @@ class Crowd(threading.Thread):
     def __init__(self, port: Port, seed: int, script: Callable[[random.Random], bytes]) -> None:
         super().__init__(daemon=True)
         self._port = port
+        port.socket.settimeout(None)  # end() ends the wait
         self._choose = random.Random(seed)
         self._script = script
         self._over = threading.Event()

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.engine import Peer, Rig, suffix, until
+from support.engine import TIMEOUT, Peer, Rig, suffix, until
 
 from fastmail._speedups import EVENT_DRAINED, EVENT_NOT_ACCEPTING
 
@@ -198,7 +198,7 @@ def test_relays_end_others_go_on() -> None:
 
 
 def test_kept_auth_connections_do_not_wait_for_a_body_for_ever() -> None:
-    with Rig(auth_http_keepalive=2, auth_http_timeout=100) as rig:
+    with Rig(auth_http_keepalive=2, auth_http_timeout=TIMEOUT) as rig:
         client, auth = rig.ask()
         auth.send(b"HTTP/1.1 200 OK\r\nAuth-Status: no\r\nContent-Length: 5\r\n\r\n")
         assert client.rest() == b"a NO no\r\n"
@@ -213,7 +213,7 @@ def test_python_learns_of_the_end_even_if_it_takes_no_events() -> None:
             client.send(LOGIN)
             assert client.rest() == INTERNAL
         what = "no room for an auth request while in http auth state"
-        assert f"[alert] {what}{suffix(upstream='')}" in rig.log()
+        rig.logged(f"[alert] {what}{suffix(upstream='')}")
         rig.engine.shutdown()
         rig.thread.join()
         kinds = [kind for kind, _, _ in rig.engine.events()]

@@ -168,8 +168,7 @@ def test_refused(sent: bytes, lines: list[str]) -> None:
         client.send(sent)
         assert client.rest() == b""
         rig.quiet()
-        until(lambda: len(rig.log()) == len(lines))
-        assert rig.log() == lines
+        rig.all_logged(*lines)
 
 
 def test_no_header_in_time() -> None:
@@ -254,7 +253,7 @@ def test_backend_that_refuses_before_the_header() -> None:
     with Rig(proxy_protocol=1) as rig:
         client, auth = rig.ask()
         answer = rig.accepting()
-        rig.backend.socket.close()
+        rig.backend.refuse()
         auth.send(answer)
         assert client.rest() == b"* BAD internal server error\r\n"
         until(lambda: len(rig.log()) == 1)
