@@ -12,7 +12,7 @@ from support import ports
 from support.authserver import AuthServer
 from support.backend import Backend
 from support.dns import NameServer
-from support.listener import Connection, Listener, Move, Moves, Trickle
+from support.listener import PATIENCE, Connection, Listener, Move, Moves, Trickle
 from support.proxy import Proxy
 from support.script import Client
 
@@ -56,9 +56,9 @@ class Stage:
         with Client(self._ports[case.server]) as client:
             client.play(case.whole_talk)
             client.finish()
-        _wait(lambda: len(auth.connections) >= len(case.auth), 1.0)
+        _wait(lambda: len(auth.connections) >= len(case.auth))
         auth_bytes = self._records(auth)
-        _wait(lambda: len(self._backend.connections) >= bool(case.backend), 1.0)
+        _wait(lambda: len(self._backend.connections) >= bool(case.backend))
         backend_bytes = self._records(self._backend)
         with Client(self._barrier) as barrier:
             barrier.lines(1)
@@ -84,7 +84,7 @@ class Stage:
         )
 
     def _records(self, listener: Listener) -> tuple[str, ...]:
-        listener.wait_ended(5.0)
+        listener.wait_ended()
 
         def text(connection: Connection) -> str:
             still = "" if connection.ended.is_set() else "<still open>"
@@ -106,7 +106,8 @@ class Stage:
         return data
 
 
-def _wait(done: Callable[[], bool], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
+def _wait(done: Callable[[], bool]) -> None:
+    """That something is missing shows where the records are compared."""
+    deadline = time.monotonic() + PATIENCE
     while not done() and time.monotonic() < deadline:
         time.sleep(0.005)

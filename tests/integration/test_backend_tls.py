@@ -2,6 +2,7 @@
 
 import imaplib
 import poplib
+import re
 import smtplib
 import ssl
 from collections.abc import Iterator
@@ -90,7 +91,7 @@ def test_imap(doors: dict[str, int], trusting: ssl.SSLContext, dovecot: Dovecot)
         fetched = client.fetch("1", "(BODY.PEEK[])")[1][0]
         assert isinstance(fetched, tuple) and fetched[1] == data
         client.delete("big")
-    assert any("imap-login: Info: Login:" in line and "TLS" in line for line in dovecot.log().splitlines())
+    wait_for("Dovecot's log", lambda: re.search("imap-login: Info: Login:.*TLS", dovecot.log()))
 
 
 def test_pop3(doors: dict[str, int], trusting: ssl.SSLContext) -> None:

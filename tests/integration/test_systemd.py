@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 from support.authserver import AuthServer
 from support.manager import Manager, activated
-from support.ports import HOST, reserve
+from support.ports import HOST, listening, reserve
 from support.processes import USER, Session, Site, alive, imap, wait_for
 
 ONE = "worker processes: 1"
@@ -138,9 +138,7 @@ def upgraded(site: Site, auth: AuthServer, port: int, manager: Manager) -> tuple
     return old, new
 
 
-def test_the_main_process_after_an_upgrade(
-    site: Site, auth: AuthServer, port: int, manager: Manager
-) -> None:
+def test_the_main_process_after_an_upgrade(site: Site, auth: AuthServer, port: int, manager: Manager) -> None:
     old, new = upgraded(site, auth, port, manager)
     os.kill(old, signal.SIGQUIT)
     assert manager.next() == (old, {"MAINPID": str(new)})
@@ -185,8 +183,7 @@ def test_socket_activation(site: Site, auth: AuthServer, manager: Manager) -> No
         assert f"[warn] {shown}" in site.messages()
     text = 'socket #7 "udp" of systemd is no listening stream socket, closed'
     assert text in site.bootstrap_log.read_text()
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection((HOST, stray_port))
+    assert not listening(stray_port)
     for address in (port, str(path)):
         with Session(address) as session:
             session.exchange()
@@ -216,5 +213,4 @@ def test_systemd_socket_activate(site: Site, auth: AuthServer, port: int) -> Non
         session.exchange()
     site.wait_log(rf'"b" of systemd has no "listen" with its address {HOST}:{stray}, closed')
     assert site.pid == child.pid
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection((HOST, stray))
+    assert not listening(stray)

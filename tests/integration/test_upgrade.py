@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.authserver import AuthServer
+from support.ports import listening
 from support.processes import Session, Site, alive, imap, title, wait_for
 
 CRIT = (
@@ -26,9 +27,7 @@ def start(site: Site, daemon: bool = True) -> None:
 
 @pytest.mark.directive("daemon")
 @pytest.mark.parametrize("daemon", [True, False])
-def test_new_master_takes_over(
-    site: Site, auth: AuthServer, port: int, daemon: bool
-) -> None:
+def test_new_master_takes_over(site: Site, auth: AuthServer, port: int, daemon: bool) -> None:
     path = site.directory / "imap.sock"
     site.configure(imap(auth, port, f"listen unix:{path};"))
     start(site, daemon)
@@ -95,9 +94,7 @@ def test_a_second_upgrade_is_refused(site: Site, auth: AuthServer, port: int) ->
     assert site.upgrade()[0] == new
 
 
-def test_new_binary_that_fails_leaves_everything(
-    site: Site, auth: AuthServer, port: int
-) -> None:
+def test_new_binary_that_fails_leaves_everything(site: Site, auth: AuthServer, port: int) -> None:
     site.configure(imap(auth, port))
     start(site)
     master, workers = site.pid, site.workers()
@@ -132,7 +129,7 @@ def test_sockets_of_other_addresses_are_closed(site: Site, auth: AuthServer, por
     with socket.create_server(("127.0.0.1", 0)) as other, socket.create_server(("127.0.0.1", port)) as ours:
         for sock in (other, ours):
             sock.set_inheritable(True)
-        gone = other.getsockname()
+        gone = other.getsockname()[1]
         command = site.command("-g", "daemon off;")
         pid = os.posix_spawn(
             command[0], command,
@@ -142,17 +139,14 @@ def test_sockets_of_other_addresses_are_closed(site: Site, auth: AuthServer, por
         wait_for("pid file", lambda: site.pid_in_file() == pid)
         with Session(port) as session:
             session.exchange()
-        with socket.socket() as client:
-            assert client.connect_ex(gone) != 0
+        assert not listening(gone)
     finally:
         os.kill(pid, signal.SIGTERM)
         os.waitpid(pid, 0)
 
 
 @pytest.mark.directive("env")
-def test_environment_of_workers_and_of_the_new_binary(
-    site: Site, auth: AuthServer, port: int
-) -> None:
+def test_environment_of_workers_and_of_the_new_binary(site: Site, auth: AuthServer, port: int) -> None:
     site.configure(imap(auth, port), main="env KEPT; env SET=value;")
     report = "import os; print(sorted(os.environ), os.environ.get('SET'), file=open({!r}, 'a'))"
     show = site.directory / "shown"

@@ -39,7 +39,7 @@ class Trickle:
 
 
 Move = bytes | str | float | Fault | Trickle | threading.Event
-"""Bytes are sent as they are, a str with CR LF added; a float is a pause in seconds; an event is waited for."""
+"""Bytes are sent as they are, a str with CR LF added; a float is a pause in seconds, an Event is awaited."""
 Moves = Move | tuple[Move, ...]
 
 

@@ -11,6 +11,7 @@ from enum import Enum
 from types import TracebackType
 from typing import Self
 
+from support.listener import PATIENCE
 from support.ports import HOST
 
 
@@ -58,7 +59,7 @@ class Client:
     """A connection to a proxy. ``received`` is everything that came, ``closed`` whether the proxy has closed,
     ``kept_open`` whether it did not although the table expected so."""
 
-    def __init__(self, port: int, *, patience: float = 3.0) -> None:
+    def __init__(self, port: int, *, patience: float = PATIENCE) -> None:
         self.received = bytearray()
         self.closed = False
         self.kept_open = False
