@@ -1,7 +1,20 @@
 """Options and fixtures of all tests."""
 
+import resource
+from collections.abc import Iterator
+
 import pytest
+from hypothesis import HealthCheck, settings
+from support import ports
 from support.proxy import KINDS
+
+# How fast the machine is decides nothing, nor does chance: ci/fuzz is what looks for new examples.
+settings.register_profile(
+    "tests", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("tests")
+
+DESCRIPTORS = 20_000
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -11,6 +24,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="fastmail",
         help="the proxy under test; nginx shows whether the tests ask for what nginx does",
     )
+
+
+def pytest_configure() -> None:
+    """Both ends of some hundred sessions are more descriptors than a login shell allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < DESCRIPTORS:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(DESCRIPTORS, hard), hard))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def released_ports() -> Iterator[None]:
+    """What the tests of a module have reserved is given back behind them."""
+    yield
+    ports.release()
 
 
 @pytest.fixture(scope="session")

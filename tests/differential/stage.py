@@ -16,6 +16,9 @@ from support.listener import PATIENCE, Connection, Listener, Move, Moves, Trickl
 from support.proxy import Proxy
 from support.script import Client
 
+SILENCE = 5.0
+"""Seconds until a proxy counts as silent: in some cases nginx is, and is waited for in vain."""
+
 BARRIER = "imap-barrier"
 """A server block that no case uses."""
 
@@ -53,7 +56,7 @@ class Stage:
         auth.script([self._filled(answer) for answer in case.auth])
         self._backend.script(case.backend, case.go_aheads)
         start = self._proxy.log_size
-        with Client(self._ports[case.server]) as client:
+        with Client(self._ports[case.server], patience=SILENCE) as client:
             client.play(case.whole_talk)
             client.finish()
         _wait(lambda: len(auth.connections) >= len(case.auth))
@@ -72,7 +75,7 @@ class Stage:
 
     def stop(self) -> None:
         """End the proxy, then its peers."""
-        self._proxy.stop()
+        self._proxy.close()
         for listener in (self._auth, self._unix_auth, self._backend):
             listener.close()
         self._names.__exit__(None, None, None)

@@ -14,6 +14,7 @@ import pytest
 from support import ports
 from support.authserver import AuthServer, Request, answer
 from support.backend import Backend
+from support.core_page import EXAMPLE
 from support.dovecot import PASSWORD
 from support.listener import PATIENCE, Moves
 from support.mailhouse import right
@@ -22,48 +23,6 @@ from support.processes import ROOT, children, serving, wait_for
 from support.program import path_of
 from support.proxy import NGINX_MODULE
 from support.script import Client
-
-EXAMPLE = """\
-worker_processes auto;
-
-error_log /var/log/nginx/error.log info;
-
-events {
-    worker_connections  1024;
-}
-
-mail {
-    server_name       mail.example.com;
-    auth_http         localhost:9000/cgi-bin/nginxauth.cgi;
-
-    imap_capabilities IMAP4rev1 UIDPLUS IDLE LITERAL+ QUOTA;
-
-    pop3_auth         plain apop cram-md5;
-    pop3_capabilities LAST TOP USER PIPELINING UIDL;
-
-    smtp_auth         login plain cram-md5;
-    smtp_capabilities "SIZE 10485760" ENHANCEDSTATUSCODES 8BITMIME DSN;
-    xclient           off;
-
-    server {
-        listen   25;
-        protocol smtp;
-    }
-    server {
-        listen   110;
-        protocol pop3;
-        proxy_pass_error_message on;
-    }
-    server {
-        listen   143;
-        protocol imap;
-    }
-    server {
-        listen   587;
-        protocol smtp;
-    }
-}
-"""
 
 AUTH_PORT = 9000
 LISTENS = (25, 110, 143, 587)

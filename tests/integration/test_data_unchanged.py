@@ -204,7 +204,7 @@ def cut(data: bytes, cuts: list[int]) -> list[bytes]:
     return [piece for start, end in pairwise([0, *cuts, len(data)]) if (piece := data[start:end])]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(sent=cut_data(), received=cut_data(), ahead=st.integers(0, 9))
 def test_a6_all_bytes_after_the_login_pass_unchanged(
     path: Path, sent: list[bytes], received: list[bytes], ahead: int
@@ -281,7 +281,7 @@ def arguments() -> st.SearchStrategy[bytes]:
     return st.lists(st.sampled_from(odd) | st.binary(max_size=5), max_size=6).map(b"".join)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(sender=arguments(), recipient=arguments())
 def test_a5_envelope_commands_stay_single_lines(open_smtp: Path, sender: bytes, recipient: bytes) -> None:
     """Whatever stands in MAIL and RCPT, the backend gets one line for each, as the client wrote it, and the

@@ -1,5 +1,6 @@
 """``auth_http https://`` in real workers, with ``user nobody``."""
 
+import contextlib
 import http.server
 import socket
 import ssl
@@ -30,18 +31,25 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture
-def https_port(backend: Echo, tmp_path: Path) -> Iterator[int]:
-    """Where auth is answered over TLS; ``tmp_path`` has the certificate."""
+@contextlib.contextmanager
+def serving(context: ssl.SSLContext, backend: Echo) -> Iterator[int]:
+    """Answer auth requests over TLS; the port."""
     server = http.server.ThreadingHTTPServer((HOST, 0), Handler)
     server.backend_port = backend.port  # type: ignore[attr-defined]
-    server.socket = Certificate(tmp_path).server_context().wrap_socket(server.socket, server_side=True)
+    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield int(server.server_address[1])
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+@pytest.fixture
+def https_port(backend: Echo, tmp_path: Path) -> Iterator[int]:
+    """Where auth is answered over TLS; ``tmp_path`` has the certificate."""
+    with serving(Certificate(tmp_path).server_context(), backend) as port:
+        yield port
 
 
 def start(site: Site, https_port: int, tmp_path: Path, host: str, listen: str = "") -> int:
@@ -131,18 +139,11 @@ def test_distribution_that_the_interpreter_does_not_know(
 @pytest.fixture
 def strict_port(backend: Echo, pki: PKI) -> Iterator[int]:
     """An auth server that wants a certificate of its clients, and has one for mail.test and 127.0.0.1."""
-    server = http.server.ThreadingHTTPServer((HOST, 0), Handler)
-    server.backend_port = backend.port  # type: ignore[attr-defined]
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=pki.ca.path)
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_cert_chain(pki.server.certificate, pki.server.key)
-    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield int(server.server_address[1])
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(context, backend) as port:
+        yield port
 
 
 def settings(site: Site, pki: PKI, https_port: int, host: str, more: str) -> int:

@@ -5,11 +5,10 @@ import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import pytest
 from support.authserver import AuthServer, answer
+from support.closing import Closing
 from support.ports import HOST
 from support.processes import USER, Session, Site, opened, wait_for
 
@@ -22,7 +21,7 @@ def server(auth: AuthServer, port: int, more: str = "") -> str:
     return f"auth_http 127.0.0.1:{auth.port}; server {{ listen {HOST}:{port}; protocol imap; {more} }}\n"
 
 
-class SyslogServer:
+class SyslogServer(Closing):
     def __init__(self, path: Path | None = None) -> None:
         self.socket = socket.socket(socket.AF_INET if path is None else socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind((HOST, 0) if path is None else str(path))
@@ -31,12 +30,7 @@ class SyslogServer:
             path.chmod(0o666)
         self.name = f"unix:{path}" if path is not None else f"{HOST}:{self.socket.getsockname()[1]}"
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         self.socket.close()
 
     def until(self, pattern: str) -> str:

@@ -8,9 +8,8 @@ import socket
 import ssl
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from support.closing import Closing
 from support.ports import HOST
 
 PATIENCE = 10.0  # seconds for what has to come
@@ -55,7 +54,7 @@ class Line:
         self._socket.close()
 
 
-class Stage:
+class Stage(Closing):
     """The three peers. The auth server listens on AUTH_PORT, backends on the ports given."""
 
     def __init__(self, port: int, backends: tuple[int, ...], trusted: Path, *, tls: bool) -> None:
@@ -137,12 +136,7 @@ class Stage:
         self._servers[port].settimeout(PATIENCE)
         return Line(self._servers[port].accept()[0])
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         for line in (self._client, self._auth, self._backend):
             if line is not None:
                 line.close()

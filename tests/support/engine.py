@@ -269,10 +269,7 @@ class Rig:
     def relay(self) -> tuple[Peer, Peer]:
         """A client and a backend that are connected with each other."""
         client, backend = self.backend_login()
-        backend.send(b"* OK hi\r\n")
-        assert backend.line() == b'a LOGIN "user" "pass"\r\n'
-        backend.send(b"a OK in\r\n")
-        assert client.line() == b"a OK in\r\n"
+        let_in(client, backend)
         return client, backend
 
     def fill(self, source: Peer, sink: Peer, data: bytes, rounds: int = 50) -> bytes:
@@ -351,6 +348,14 @@ class HeldRig(Rig):
             yield
         finally:
             self._going.set()
+
+
+def let_in(client: Peer, backend: Peer) -> None:
+    """The backend greets, and takes the login ``a LOGIN user pass``."""
+    backend.send(b"* OK hi\r\n")
+    assert backend.line() == b'a LOGIN "user" "pass"\r\n'
+    backend.send(b"a OK in\r\n")
+    assert client.line() == b"a OK in\r\n"
 
 
 def suffix(login: str = "user", upstream: str = "BACKEND") -> str:

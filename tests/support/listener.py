@@ -8,9 +8,8 @@ import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
+from support.closing import Closing
 from support.ports import HOST
 
 PATIENCE = 10.0
@@ -126,7 +125,7 @@ class Connection:
         self.received += data
 
 
-class Listener:
+class Listener(Closing):
     """Base of the scripted servers; a subclass says in serve() what happens on a connection."""
 
     def __init__(self, *, path: str | None = None, port: int = 0, backlog: int = 512) -> None:
@@ -162,14 +161,6 @@ class Listener:
         abort_all(self.connections)
         if self._failures:
             raise self._failures[0]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _accept(self) -> None:
         while True:

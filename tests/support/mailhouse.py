@@ -6,11 +6,10 @@ import hmac
 import re
 import time
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 from support import ports
 from support.authserver import AuthServer, Request, answer
+from support.closing import Closing
 from support.dovecot import PASSWORD, Dovecot
 from support.listener import Moves
 from support.postfix import DOMAIN, Postfix
@@ -49,7 +48,7 @@ OPEN_DOORS = {
 }
 
 
-class MailHouse:
+class MailHouse(Closing):
     """Everything, started. ``smtp`` gives the proxy's port for each door's name."""
 
     def __init__(self, kind: str) -> None:
@@ -84,14 +83,6 @@ class MailHouse:
     def close(self) -> None:
         """Stop all that was started."""
         self._stack.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _configuration(self, auth: int) -> str:
         doors = "".join(

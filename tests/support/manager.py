@@ -4,16 +4,15 @@ import socket
 import struct
 import tempfile
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from support.closing import Closing
 from support.listener import PATIENCE
 
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
 _SHELL = 'export LISTEN_PID=$$ LISTEN_FDS=$1 LISTEN_FDNAMES=$2; shift 2; exec "$@"'
 
 
-class Manager:
+class Manager(Closing):
     """Receives what services tell by ``NOTIFY_SOCKET``; with ``abstract`` its name is no file."""
 
     def __init__(self, *, abstract: bool = False) -> None:
@@ -40,12 +39,7 @@ class Manager:
         """The next message, whoever sent it."""
         return self.next()[1]
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         self._socket.close()
         self._directory.cleanup()
 

@@ -1,9 +1,10 @@
-"""TCP ports on 127.0.0.1 that nobody else can take while the tests run."""
+"""TCP ports on 127.0.0.1 that nobody else can take while a test module runs."""
 
-import atexit
 import socket
 
 HOST = "127.0.0.1"
+
+_holders: list[socket.socket] = []
 
 
 def reserve() -> int:
@@ -15,9 +16,15 @@ def reserve() -> int:
     holder = socket.socket()
     holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     holder.bind((HOST, 0))
-    atexit.register(holder.close)
+    _holders.append(holder)
     port: int = holder.getsockname()[1]
     return port
+
+
+def release() -> None:
+    """Give back all ports that have been reserved."""
+    while _holders:
+        _holders.pop().close()
 
 
 def listening(port: int) -> bool:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from support.authserver import AuthServer
+from support.closing import Closing
 from support.listener import PATIENCE, Connection, Listener
 from support.ports import HOST
 
@@ -333,7 +334,7 @@ class LiteralEcho(Echo):
             connection.perform(b"* " + connection.read_until(b"\r\n"))
 
 
-class Session:
+class Session(Closing):
     """A client's logged-in IMAP connection."""
 
     def __init__(self, address: int | str, user: str = "user") -> None:
@@ -370,9 +371,3 @@ class Session:
     def close(self) -> None:
         self._file.close()
         self._socket.close()
-
-    def __enter__(self) -> "Session":
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()

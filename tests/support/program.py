@@ -8,10 +8,9 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from support import ports
+from support.closing import Closing
 from support.processes import ROOT, children
 
 _START_SECONDS = 20.0
@@ -22,10 +21,10 @@ class ProgramError(Exception):
     """It did not start, did not stop, or did not what was waited for; carries what it said."""
 
 
-class Program:
+class Program(Closing):
     """Base of the servers that the tests run. A subclass writes its configuration, then calls _start().
 
-    Use as a context manager, or call stop().
+    Use as a context manager, or call close().
     """
 
     def __init__(self, name: str) -> None:
@@ -38,7 +37,7 @@ class Program:
         output = self.directory / "output"
         return output.read_text("latin-1") if output.exists() else ""
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """End it with TERM, by process id, and remove its directory."""
         try:
             if self._process.poll() is None:
@@ -54,14 +53,6 @@ class Program:
         finally:
             shutil.rmtree(self.directory, ignore_errors=True)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
     def _start(
         self, command: Sequence[str], listens: Sequence[int], up: Callable[[], bool] = lambda: True
     ) -> None:
@@ -74,7 +65,7 @@ class Program:
         try:
             self._wait("listen", lambda: all(map(ports.listening, listens)) and up(), _START_SECONDS)
         except BaseException:
-            self.stop()
+            self.close()
             raise
 
     def _wait(self, what: str, done: Callable[[], bool], seconds: float) -> None:

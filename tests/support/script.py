@@ -8,9 +8,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from types import TracebackType
-from typing import Self
 
+from support.closing import Closing
 from support.listener import PATIENCE
 from support.ports import HOST
 
@@ -55,7 +54,7 @@ def wire(value: bytes | str) -> bytes:
     return value.encode("latin-1") + b"\r\n" if isinstance(value, str) else value
 
 
-class Client:
+class Client(Closing):
     """A connection to a proxy. ``received`` is everything that came, ``closed`` whether the proxy has closed,
     ``kept_open`` whether it did not although the table expected so."""
 
@@ -142,14 +141,6 @@ class Client:
         if reset:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._socket.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _pending(self) -> bytes:
         return bytes(self.received[self._taken :])

@@ -85,7 +85,7 @@ def test_what_aiohttp_cannot_carry_exactly_is_not_sent(data: bytes, why: bytes) 
 values = st.binary(max_size=40).filter(lambda value: b"\r" not in value and b"\n" not in value)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     fields=st.lists(st.tuples(st.sampled_from([b"Auth-User", b"Auth-Pass", b"X", b"x"]), values), max_size=4)
 )
@@ -98,7 +98,7 @@ def test_whatever_is_sent_is_sent_unchanged(fields: list[tuple[bytes, bytes]]) -
         assert server.requests == []
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(value=st.text(st.characters(categories=["L", "N", "P", "S", "Z"]), max_size=30))
 def test_text_is_always_carried(value: str) -> None:
     data = request(b"Auth-User: " + value.encode())

@@ -123,7 +123,7 @@ def pairs(draw: st.DrawFn) -> tuple[Asking, Asking]:
     return tuple(replace(a, protocol="smtp") if a.method == "none" else a for a in pair)  # type: ignore[return-value]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(pairs())
 @example((Asking(), Asking()))
 @example((Asking(user=b"ab", password=b"c"), Asking(user=b"a", password=b"bc")))
@@ -298,7 +298,7 @@ VALUES = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     st.lists(st.tuples(HEADERS, VALUES), max_size=10),
     st.sampled_from(["imap", "pop3", "smtp"]),

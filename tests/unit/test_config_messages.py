@@ -362,7 +362,7 @@ WORDS = st.one_of(
 STARTS = [b"", b"events {}", b"events {} mail {", b"events {} mail { server {"]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(WORDS, max_size=30).map(b" ".join), st.sampled_from(STARTS))
 def test_whatever_a_file_holds_it_loads_or_is_refused(tmp_path: Path, data: bytes, start: bytes) -> None:
     (tmp_path / "n.conf").write_bytes(start + data)

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 from dialogue.exchange import server
-from support.engine import PATIENCE, Peer, Port, Rig, descriptors, ready, suffix, until
+from support.engine import PATIENCE, Peer, Port, Rig, descriptors, let_in, ready, suffix, until
 
 from fastmail._speedups import EVENT_DRAINED, EVENT_NOT_ACCEPTING, Engine
 
@@ -56,10 +56,7 @@ def test_connections_are_counted() -> None:
         assert rig.stat("connections") == LISTENERS + 2
         auth.send(rig.accepting())
         backend = rig.connected()
-        backend.send(b"* OK\r\n")
-        backend.line()
-        backend.send(b"a OK in\r\n")
-        client.line()
+        let_in(client, backend)
         assert rig.stat("connections") == LISTENERS + 2
         assert (rig.stat("relaying"), rig.stat("logins"), rig.stat("accepted")) == (1, 1, 1)
         client.close()
@@ -130,10 +127,7 @@ def test_shutdown_lets_sessions_finish() -> None:
         early.send(LOGIN)
         rig.asked().send(rig.accepting())
         other = rig.connected()
-        other.send(b"* OK\r\n")
-        other.line()
-        other.send(b"a OK in\r\n")
-        assert early.line() == b"a OK in\r\n"
+        let_in(early, other)
         relayed.send(b"b NOOP\r\n")
         assert backend.line() == b"b NOOP\r\n"
         assert rig.thread.is_alive()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from support.certificate import Certificate
-from support.engine import PATIENCE, TIMEOUT, HeldRig, Peer, Port, Rig, ready, suffix, until
+from support.engine import PATIENCE, TIMEOUT, HeldRig, Peer, Port, Rig, let_in, ready, suffix, until
 
 from fastmail._speedups import EVENT_AUTH, SharedCache, TLSContext
 
@@ -73,8 +73,7 @@ def test_a_right_guess_saves_the_wait_for_the_greeting(rig: Rig) -> None:
 def test_the_greeting_may_come_later_than_the_answer(rig: Rig) -> None:
     client, auth, backend = guessed(rig)
     auth.send(rig.accepting())
-    backend.send(b"* OK hi\r\n")
-    logged_in(client, backend)
+    let_in(client, backend)
 
 
 def test_a_wrong_guess_is_dropped_unused(rig: Rig, other: Port) -> None:
@@ -83,8 +82,7 @@ def test_a_wrong_guess_is_dropped_unused(rig: Rig, other: Port) -> None:
     auth.send(naming(other))
     assert backend.rest() == b""
     right = other.accept()
-    right.send(b"* OK hi\r\n")
-    logged_in(client, right)
+    let_in(client, right)
     client.close()
     assert right.rest() == b""
     right.close()
@@ -129,8 +127,7 @@ def test_a_backend_that_closes_meanwhile_is_connected_to_anew(rig: Rig, reset: b
     backend.close(reset=reset)
     auth.send(rig.accepting())
     again = rig.connected()
-    again.send(b"* OK hi\r\n")
-    logged_in(client, again)
+    let_in(client, again)
 
 
 def test_users_are_kept_apart(rig: Rig) -> None:
@@ -164,8 +161,7 @@ def test_the_proxy_header_waits_for_the_answer(family: socket.AddressFamily) -> 
     with Rig(family=family, proxy_preconnect=True, proxy_protocol=1) as rig:
         client, backend = rig.backend_login()
         assert backend.line().startswith(b"PROXY TCP")
-        backend.send(b"* OK hi\r\n")
-        logged_in(client, backend)
+        let_in(client, backend)
         client.close()
         assert backend.rest() == b""
         rig.quiet()
@@ -173,8 +169,7 @@ def test_the_proxy_header_waits_for_the_answer(family: socket.AddressFamily) -> 
         assert backend.silent()
         auth.send(rig.accepting())
         assert backend.line().startswith(b"PROXY TCP")
-        backend.send(b"* OK hi\r\n")
-        logged_in(client, backend)
+        let_in(client, backend)
 
 
 def test_the_last_connection_is_the_auth_servers() -> None:
@@ -185,8 +180,7 @@ def test_the_last_connection_is_the_auth_servers() -> None:
         assert not rig.backend.waiting()
         auth.send(rig.accepting())
         guess = rig.connected()
-        guess.send(b"* OK hi\r\n")
-        logged_in(client, guess)
+        let_in(client, guess)
         relay.send(b"b NOOP\r\n")
         assert backend.line() == b"b NOOP\r\n"
 
@@ -200,8 +194,7 @@ def test_a_backend_on_a_unix_socket_is_no_guess_and_ends_the_old_one(rig: Rig, t
     auth.send(naming(local))
     assert backend.rest() == b""
     right = local.accept()
-    right.send(b"* OK hi\r\n")
-    logged_in(client, right)
+    let_in(client, right)
     client.close()
     assert right.rest() == b""
     right.close()
@@ -249,8 +242,7 @@ def test_an_answer_that_is_kept_needs_no_guess() -> None:
         client = rig.client()
         client.send(LOGIN)
         backend = rig.connected()
-        backend.send(b"* OK hi\r\n")
-        logged_in(client, backend)
+        let_in(client, backend)
         assert not rig.backend.waiting()
         assert not rig.auth.waiting()
 
@@ -272,8 +264,7 @@ def test_while_python_asks() -> None:
             early = rig.connected() if guess else None
             rig.engine.auth_answered(handle, rig.accepting())
             backend = early or rig.connected()
-            backend.send(b"* OK hi\r\n")
-            logged_in(client, backend)
+            let_in(client, backend)
             client.close()
             rig.quiet()
         client, handle = asked_python(rig)
@@ -300,8 +291,7 @@ def test_asked_once_more_it_is_not_made_again() -> None:
         client, auth = rig.ask()
         auth.send(rig.accepting("Content-Length: 0", head="HTTP/1.1 200 OK"))
         backend = rig.connected()
-        backend.send(b"* OK hi\r\n")
-        logged_in(client, backend)
+        let_in(client, backend)
         client.close()
         assert backend.rest() == b""
         rig.quiet()
@@ -312,8 +302,7 @@ def test_asked_once_more_it_is_not_made_again() -> None:
         auth.close()
         auth = rig.asked()
         auth.send(rig.accepting())
-        backend.send(b"* OK hi\r\n")
-        logged_in(client, backend)
+        let_in(client, backend)
         assert not rig.backend.waiting()
 
 
@@ -326,8 +315,7 @@ def test_a_worker_that_ends_waits_for_it(cut: bool) -> None:
         if cut:
             rig.engine.cut_relays()
         auth.send(rig.accepting())
-        backend.send(b"* OK hi\r\n")
-        logged_in(client, backend)
+        let_in(client, backend)
         if not cut:
             client.close()
         assert backend.rest() == b""
@@ -348,8 +336,7 @@ def test_from_the_address_of_proxy_bind(source: str) -> None:
         client, auth, backend = guessed(rig)
         assert backend.socket.getpeername()[0] == source
         auth.send(rig.accepting())
-        backend.send(b"* OK hi\r\n")
-        logged_in(client, backend)
+        let_in(client, backend)
 
 
 def test_a_backend_that_is_gone_is_told_of_once(rig: Rig) -> None:

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support.engine import TIMEOUT, Rig, suffix, until
+from support.engine import TIMEOUT, Rig, let_in, suffix, until
 
 LOGIN = b"a LOGIN user pass\r\n"
 INTERNAL = b"* BAD internal server error\r\n"
@@ -118,10 +118,7 @@ def test_unix_sockets(tmp_path: Path) -> None:
         assert b"\r\nClient-IP: unix:\r\n" in auth.request
         auth.send(rig.accepting())
         backend = rig.connected()
-        backend.send(b"* OK\r\n")
-        assert backend.line() == b'a LOGIN "user" "pass"\r\n'
-        backend.send(b"a OK in\r\n")
-        assert client.line() == b"a OK in\r\n"
+        let_in(client, backend)
         client.close()
         assert backend.rest() == b""
         rig.logged("[info] proxied session done" + suffix().replace("127.0.0.1", "unix:"))

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from support.certificate import Certificate
-from support.engine import PATIENCE, TIMEOUT, Peer, Rig, suffix, until
+from support.engine import PATIENCE, TIMEOUT, Peer, Rig, let_in, suffix, until
 
 from fastmail._speedups import LISTEN_PROXY_PROTOCOL, LISTEN_SSL, TLSContext
 
@@ -114,10 +114,7 @@ def test_imaps(certificate: Certificate, context: TLSContext, version: ssl.TLSVe
         )
         auth.send(rig.accepting())
         backend = rig.connected()
-        backend.send(b"* OK hi\r\n")
-        assert backend.line() == b'a LOGIN "user" "pass"\r\n'
-        backend.send(b"a OK in\r\n")
-        assert client.line() == b"a OK in\r\n"
+        let_in(client, backend)
         client.send(b"b NOOP\r\n")
         assert backend.line() == b"b NOOP\r\n"
         backend.send(b"b OK\r\n")
@@ -335,10 +332,7 @@ def relayed(
         client.send(LOGIN)
         rig.asked().send(rig.accepting())
         backend = rig.connected()
-        backend.send(b"* OK hi\r\n")
-        backend.line()
-        backend.send(b"a OK in\r\n")
-        client.line()
+        let_in(client, backend)
         yield rig, client, backend
 
 

@@ -1,6 +1,6 @@
 """The timer wheel against a plain list of deadlines."""
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fastmail._speedups import TimerWheel
@@ -57,7 +57,6 @@ class Model:
             assert to < max(deadline, armed_at + 1) + 2 * TICK
 
 
-@settings(deadline=None)  # a month of ticks takes its time
 @given(STEPS, st.integers(0, 1 << 40))
 def test_fires_in_time_and_once(steps: list[tuple[str, int, int]], now: int) -> None:
     model = Model(now)
@@ -72,7 +71,6 @@ def test_fires_in_time_and_once(steps: list[tuple[str, int, int]], now: int) -> 
             model.advance(model.now + sleep)
 
 
-@settings(deadline=None)  # a month of ticks takes its time
 @given(st.lists(DELAYS, min_size=1, max_size=COUNT), st.integers(0, 1 << 40))
 def test_sleeping_as_told_reaches_every_deadline(delays: list[int], now: int) -> None:
     """What the loop does: sleep as long as wait() says, advance, and so on until nothing is armed."""

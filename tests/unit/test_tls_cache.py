@@ -39,7 +39,7 @@ ACTIONS = st.one_of(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(ACTIONS, max_size=60), st.sampled_from([8192, 32768, 300_000]))
 def test_like_a_dictionary_that_forgets(actions: list[tuple[str, bytes, bytes, int]], size: int) -> None:
     cache = TLSSessionCache(bytearray(size))
