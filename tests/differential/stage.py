@@ -19,9 +19,6 @@ from support.script import Client
 SILENCE = 5.0
 """Seconds until a proxy counts as silent: in some cases nginx is, and is waited for in vain."""
 
-BARRIER = "imap-barrier"
-"""A server block that no case uses."""
-
 
 class Stage:
     """Starts everything; stop() ends it. ``protocols`` are those that the proxy supports."""

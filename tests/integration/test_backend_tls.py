@@ -83,6 +83,7 @@ def trusting(pki: PKI) -> ssl.SSLContext:
 )
 def test_imap(doors: dict[str, int], trusting: ssl.SSLContext, dovecot: Dovecot) -> None:
     data = b"Subject: big\r\n\r\n" + b"".join(b"%071d\r\n" % i for i in range(20_000))
+    since = len(dovecot.log())
     with imaplib.IMAP4_SSL("127.0.0.1", doors["imap"], ssl_context=trusting, timeout=20) as client:
         client.login(USER, PASSWORD)
         client.create("big")
@@ -91,7 +92,7 @@ def test_imap(doors: dict[str, int], trusting: ssl.SSLContext, dovecot: Dovecot)
         fetched = client.fetch("1", "(BODY.PEEK[])")[1][0]
         assert isinstance(fetched, tuple) and fetched[1] == data
         client.delete("big")
-    wait_for("Dovecot's log", lambda: re.search("imap-login: Info: Login:.*TLS", dovecot.log()))
+    wait_for("Dovecot's log", lambda: re.search("imap-login: Info: Login:.*TLS", dovecot.log()[since:]))
 
 
 def test_pop3(doors: dict[str, int], trusting: ssl.SSLContext) -> None:

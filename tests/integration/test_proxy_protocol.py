@@ -1,7 +1,9 @@
 """PROXY headers for real backends: Dovecot and Postfix learn who the client is (``proxy_protocol``)."""
 
+import contextlib
 import imaplib
 import poplib
+import re
 import smtplib
 import socket
 from collections.abc import Iterator
@@ -54,15 +56,13 @@ def doors(request: pytest.FixtureRequest, dovecot: Dovecot, postfix: Postfix) ->
             yield doors
 
 
-def known(dovecot: Dovecot, protocol: str) -> None:
-    """Dovecot has logged the login with the client's own address."""
-    wait_for(
-        "Dovecot's log",
-        lambda: any(
-            f"{protocol}-login: Info: Login: user=<{USER}>" in line and f"rip={CLIENT}," in line
-            for line in dovecot.log().splitlines()
-        ),
-    )
+@contextlib.contextmanager
+def known(dovecot: Dovecot, protocol: str) -> Iterator[None]:
+    """Dovecot logs the login that is made meanwhile with the client's own address."""
+    since = len(dovecot.log())
+    yield
+    line = f"{protocol}-login: Info: Login: user=<{USER}>.* rip={re.escape(CLIENT)},"
+    wait_for("Dovecot's log", lambda: re.search(line, dovecot.log()[since:]))
 
 
 @pytest.mark.directive("proxy_protocol")
@@ -71,10 +71,9 @@ def test_imap(doors: dict[str, int], dovecot: Dovecot) -> None:
         def _create_socket(self, timeout: float | None) -> socket.socket:
             return socket.create_connection((self.host, self.port), 20, source_address=(CLIENT, 0))
 
-    with Client("127.0.0.1", doors["imap"]) as client:
+    with known(dovecot, "imap"), Client("127.0.0.1", doors["imap"]) as client:
         client.login(USER, PASSWORD)
         assert client.select()[0] == "OK"
-    known(dovecot, "imap")
 
 
 def test_pop3(doors: dict[str, int], dovecot: Dovecot) -> None:
@@ -82,12 +81,12 @@ def test_pop3(doors: dict[str, int], dovecot: Dovecot) -> None:
         def _create_socket(self, timeout: float) -> socket.socket:
             return socket.create_connection((self.host, self.port), 20, source_address=(CLIENT, 0))
 
-    client = Client("127.0.0.1", doors["pop3"])
-    client.user(USER)
-    client.pass_(PASSWORD)
-    client.stat()
-    client.quit()
-    known(dovecot, "pop3")
+    with known(dovecot, "pop3"):
+        client = Client("127.0.0.1", doors["pop3"])
+        client.user(USER)
+        client.pass_(PASSWORD)
+        client.stat()
+        client.quit()
 
 
 def test_smtp(doors: dict[str, int], dovecot: Dovecot) -> None:
