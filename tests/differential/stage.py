@@ -12,12 +12,12 @@ from support import ports
 from support.authserver import AuthServer
 from support.backend import Backend
 from support.dns import NameServer
-from support.listener import PATIENCE, Connection, Listener, Move, Moves, Trickle
+from support.listener import Connection, Listener, Move, Moves, Trickle
 from support.proxy import Proxy
 from support.script import Client
 
 SILENCE = 5.0
-"""Seconds until a proxy counts as silent: in some cases nginx is, and is waited for in vain."""
+"""Seconds until nothing more is expected: in some cases nginx is silent, or does not connect, where we do."""
 
 
 class Stage:
@@ -84,7 +84,7 @@ class Stage:
         )
 
     def _records(self, listener: Listener) -> tuple[str, ...]:
-        listener.wait_ended()
+        listener.wait_ended(SILENCE)
 
         def text(connection: Connection) -> str:
             still = "" if connection.ended.is_set() else "<still open>"
@@ -108,6 +108,6 @@ class Stage:
 
 def _wait(done: Callable[[], bool]) -> None:
     """That something is missing shows where the records are compared."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + SILENCE
     while not done() and time.monotonic() < deadline:
         time.sleep(0.005)

@@ -84,7 +84,7 @@ def switch(fastmail_log: str = "/var/log/fastmail.log", turns: int = 2) -> None:
     wait_for("nginx", lambda: serves(nginx_log, "first"))
     before, over, back = instructions()
     sh(before)
-    assert serves(nginx_log, "second")
+    wait_for("nginx as before", lambda: serves(nginx_log, "second"))
     for turn in range(turns):
         sh(over)
         wait_for("fastmail", lambda turn=turn: serves(fastmail_log, f"there{turn}"))  # type: ignore[misc]
@@ -97,20 +97,25 @@ def page() -> str:
         return str(answer.read().decode())
 
 
+def start_nginx() -> int:
+    """Its pid, which it writes after the command has returned."""
+    sh("nginx")
+    wait_for("nginx's pid file", lambda: NGINX_PID.exists() and NGINX_PID.read_text())
+    return int(NGINX_PID.read_text())
+
+
 def test_mail_only(mail: str) -> None:
     NGINX_CONF.write_text(MAIN + mail)
-    sh("nginx")
-    first = int(NGINX_PID.read_text())
+    first = start_nginx()
     switch()
     assert not alive(first)
 
 
 def test_beside_http(mail: str) -> None:
     NGINX_CONF.write_text(MAIN + mail + HTTP)
-    sh("nginx")
-    first = NGINX_PID.read_text()
+    first = start_nginx()
     switch()
-    assert (page(), NGINX_PID.read_text()) == ("a page", first)
+    assert (page(), int(NGINX_PID.read_text())) == ("a page", first)
     assert NGINX_CONF.read_text() == MAIN + mail + HTTP
 
 

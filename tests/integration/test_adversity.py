@@ -17,14 +17,11 @@ import pytest
 from support import ports
 from support.authserver import AuthServer, answer
 from support.backend import Backend
-from support.listener import CLOSE, RESET, Connection, Moves, Trickle, abort_all
+from support.listener import CLOSE, PATIENCE, RESET, Connection, Moves, Trickle, abort_all
 from support.processes import serving, wait_for
 from support.proxy import Proxy
 from support.script import CLOSED, SHUT, VANISH, Client, Send, Talk, expected
 from support.speech import SPEECHES, Speech
-
-SECONDS = 10.0
-"""What is over later than this has hung: where a case waits for a limit, that is 1 or 2 seconds."""
 
 
 class Arena:
@@ -67,7 +64,7 @@ class Arena:
         self.backend.script(backend)
 
     def client(self, port: int | None = None) -> Client:
-        return Client(port or self.port, patience=SECONDS)
+        return Client(port or self.port)
 
     def memory(self) -> int:
         """The worker's own memory in kilobytes, whoever else has a copy of a page or gives one up."""
@@ -77,7 +74,7 @@ class Arena:
     def assert_unharmed(self) -> None:
         """The worker lives, holds no descriptor more than before, and the neighbour is served."""
         assert self.proxy.worker == self._worker
-        wait_for("the descriptors of before", lambda: self._count() <= self._descriptors, SECONDS)
+        wait_for("the descriptors of before", lambda: self._count() <= self._descriptors)
         self.neighbour.talk()
 
     def _count(self) -> int:
@@ -270,7 +267,7 @@ def test_kept_auth_connections(arena: Arena, fault: str, proxy_kind: str) -> Non
         assert len(arena.auth.connections) == login.opened
         connections += arena.auth.connections
         if login.ends:
-            assert all(connection.ended.wait(SECONDS) for connection in connections)
+            assert all(connection.ended.wait(PATIENCE) for connection in connections)
     abort_all(connections)
 
 
@@ -394,7 +391,7 @@ def test_client_stalls(arena: Arena, state: str) -> None:
 
 def test_client_never_reads_its_replies(arena: Arena) -> None:
     with arena.client(arena.hasty_port) as client:
-        client.flood(b"NOOP\r\n" * 1000, SECONDS)
+        client.flood(b"NOOP\r\n" * 1000, PATIENCE)
         assert client.closed
 
 
@@ -407,7 +404,7 @@ def test_client_never_reads_in_the_relay(arena: Arena) -> None:
         assert not backend.ended.wait(1.0)
         assert arena.memory() - before < 4000
         arena.neighbour.talk()
-    assert backend.ended.wait(SECONDS)
+    assert backend.ended.wait(PATIENCE)
 
 
 def test_backend_never_reads_in_the_relay(arena: Arena) -> None:

@@ -11,7 +11,7 @@ from fastmail.auth.client import AuthClient
 from fastmail.config import AuthHttp
 
 OK = b"HTTP/1.0 200 OK\r\nAuth-Status: OK\r\nAuth-Server: 127.0.0.1\r\nAuth-Port: 143\r\n\r\n"
-TIMEOUT = 10_000  # ms: long enough that only tests of the timeout meet it
+TIMEOUT = 60_000  # ms: long enough that only tests of the timeout meet it
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

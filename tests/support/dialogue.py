@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from support.closing import Closing
+from support.listener import PATIENCE
 from support.ports import HOST
 
-PATIENCE = 10.0  # seconds for what has to come
 AUTH_PORT = 8000
 
 

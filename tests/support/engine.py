@@ -17,9 +17,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from fastmail._speedups import Engine, Server
+from support.listener import PATIENCE
 
-PATIENCE = 10.0
-"""Seconds after which something that should have happened counts as missing."""
 TIMEOUT = 2000
 """Milliseconds: a time limit of the engine's that a test lets pass, after what it has to do before that."""
 

@@ -11,10 +11,8 @@ from pathlib import Path
 
 from support import ports
 from support.closing import Closing
+from support.listener import PATIENCE
 from support.processes import ROOT, children
-
-_START_SECONDS = 20.0
-_STOP_SECONDS = 20.0
 
 
 class ProgramError(Exception):
@@ -43,7 +41,7 @@ class Program(Closing):
             if self._process.poll() is None:
                 self._process.send_signal(signal.SIGTERM)  # it ends what it has started
             try:
-                self._process.wait(_STOP_SECONDS)
+                self._process.wait(PATIENCE)
             except subprocess.TimeoutExpired as error:
                 for child in children(self._process.pid):
                     os.kill(child, signal.SIGKILL)
@@ -63,13 +61,13 @@ class Program(Closing):
                 env={**os.environ, "PYTHONPATH": str(ROOT)},
             )  # fmt: skip
         try:
-            self._wait("listen", lambda: all(map(ports.listening, listens)) and up(), _START_SECONDS)
+            self._wait("listen", lambda: all(map(ports.listening, listens)) and up())
         except BaseException:
             self.close()
             raise
 
-    def _wait(self, what: str, done: Callable[[], bool], seconds: float) -> None:
-        deadline = time.monotonic() + seconds
+    def _wait(self, what: str, done: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE
         while not done():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise ProgramError(f"{self.name} did not {what}: {self.said()[-4000:]}")

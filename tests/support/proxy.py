@@ -4,7 +4,6 @@ import re
 import sys
 from collections.abc import Sequence
 
-from support.listener import PATIENCE
 from support.processes import children
 from support.program import Program, ProgramError, path_of
 
@@ -49,7 +48,7 @@ class Proxy(Program):
             # a line may hold any other control character
             return log.read().decode("latin-1").split("\n")[:-1]
 
-    def wait_log(self, pattern: str, since: int = 0, seconds: float = PATIENCE) -> str:
+    def wait_log(self, pattern: str, since: int = 0) -> str:
         """The first line that the regular expression is found in; raises ProgramError if none comes."""
         found: list[str] = []
 
@@ -57,7 +56,7 @@ class Proxy(Program):
             found[:] = [line for line in self.log(since) if re.search(pattern, line)]
             return bool(found)
 
-        self._wait(f"log {pattern!r}", look, seconds)
+        self._wait(f"log {pattern!r}", look)
         return found[0]
 
     def said(self) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from support.certificate import Certificate
-from support.engine import PATIENCE, TIMEOUT, Peer, Rig, let_in, ready, suffix, until
+from support.engine import TIMEOUT, Peer, Rig, let_in, ready, suffix, until
+from support.listener import PATIENCE
 
 from fastmail._speedups import (
     EVENT_AUTH,

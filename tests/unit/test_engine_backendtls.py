@@ -422,7 +422,7 @@ def test_handshake_that_does_not_end(certificate: Certificate, said: int) -> Non
             with contextlib.suppress(OSError):
                 for byte in data[:said]:
                     backend.send(bytes([byte]))
-                    if dripping.wait(0.02):
+                    if dripping.wait(0.05):
                         return
 
         thread = threading.Thread(target=drip)

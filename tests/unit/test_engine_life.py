@@ -7,7 +7,8 @@ import threading
 
 import pytest
 from dialogue.exchange import server
-from support.engine import PATIENCE, Peer, Port, Rig, descriptors, let_in, ready, suffix, until
+from support.engine import Peer, Port, Rig, descriptors, let_in, ready, suffix, until
+from support.listener import PATIENCE
 
 from fastmail._speedups import EVENT_DRAINED, EVENT_NOT_ACCEPTING, Engine
 

@@ -3,7 +3,8 @@
 import random
 
 import pytest
-from support.engine import PATIENCE, TIMEOUT, Peer, Rig, let_in, ready, suffix, until
+from support.engine import TIMEOUT, Peer, Rig, let_in, ready, suffix, until
+from support.listener import PATIENCE
 
 from fastmail._speedups import AUTH_CLOSED, AUTH_TIMED_OUT, EVENT_AUTH, Engine
 

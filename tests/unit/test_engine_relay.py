@@ -10,7 +10,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from support.engine import PATIENCE, TIMEOUT, Peer, Rig, suffix, until
+from support.engine import TIMEOUT, Peer, Rig, suffix, until
+from support.listener import PATIENCE
 
 MIB = 1 << 20
 BULK = 30 * MIB

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from support.certificate import Certificate
-from support.engine import PATIENCE, TIMEOUT, Peer, Rig, let_in, suffix, until
+from support.engine import TIMEOUT, Peer, Rig, let_in, suffix, until
+from support.listener import PATIENCE
 
 from fastmail._speedups import LISTEN_PROXY_PROTOCOL, LISTEN_SSL, TLSContext
 
