@@ -187,7 +187,7 @@ cdef void answer_header(Answer *a) noexcept nogil:
         answer_auth_header(a, span_of(name.data + 5, name.size - 5), value)
     elif span_is_word(name, b"Content-Length"):
         length = parse_number(value, <int64_t> 1 << 40)
-        if a.body >= 0 and a.body != length:
+        if length < 0 or (a.body >= 0 and a.body != length):
             a.spent = True
         a.body = length
     elif span_is_word(name, b"Transfer-Encoding"):

@@ -202,12 +202,24 @@ cdef void auth_read(Core *core, AuthConnection *a) noexcept nogil:
         result = answer_feed(answer)
         if result == ANSWER_MORE:
             continue
+        if result == ANSWER_DONE and a.reused and answer_overruns(answer):
+            auth_log_unasked(core, a)
+            auth_close(core, a)
+            answer_reset(answer)
+            auth_retry(core, s)
+            return
         if result == ANSWER_DONE:
             auth_detach(core, a, answer)
             session_answered(core, s)
             return
         session_answer_failed(core, s, result)
         return
+
+
+cdef inline bint answer_overruns(const Answer *answer) noexcept nogil:
+    """More has come than the answer and its body. On a kept connection the first may be the last login's,
+    sent twice, and the second this one's."""
+    return answer.body >= 0 and <int64_t> answer.data.end - answer.scan > answer.body
 
 
 cdef void session_answer_failed(Core *core, Session *s, AnswerResult result) noexcept nogil:
@@ -270,7 +282,22 @@ cdef void auth_read_body(Core *core, AuthConnection *a) noexcept nogil:
         n = channel_recv(&a.channel, waste, sizeof(waste))
         if n == IO_AGAIN:
             break
+        if n > a.body:
+            auth_log_unasked(core, a)
         if n <= 0 or n > a.body:
             auth_close(core, a)
             return
         a.body -= n
+
+
+cdef void auth_log_unasked(Core *core, const AuthConnection *a) noexcept nogil:
+    """Worth an error: had it come a moment later, it would have been taken for the next login's answer. HTTP
+    has nothing that ties an answer to its question but their order (RFC 9112 section 9.3.2)."""
+    cdef Line line
+    if a.server.log.level < LOG_ERR:
+        return
+    line_begin(&line, &core.clock, LOG_ERR, 0)
+    line_puts(&line, b"auth http server ")
+    line_put(&line, a.server.auth_text.data, a.server.auth_text.size)
+    line_puts(&line, b" sent data that was not asked for")
+    line_write(&line, &a.server.log, LOG_ERR)

@@ -70,7 +70,9 @@ GOOD: dict[str, tuple[bytes, dict[str, Any]]] = {
                             {"persistent": True, "body": 0}),
     "no content": (b"HTTP/1.1 204 No Content\r\n\r\n", {"persistent": True, "body": 0}),
     "chunked": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", {}),
-    "a length that is none": (b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", {"persistent": True}),
+    "a length that is none": (b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", {}),
+    "one that is none and one": (b"HTTP/1.1 200 OK\r\nContent-Length: x\r\nContent-Length: 0\r\n\r\n",
+                                 {"body": 0}),
     "4096 bytes": (b"Auth-Port: 1\r\nX: " + b"x" * 4075 + b"\r\n\r\n", {"port": b"1"}),
 }  # fmt: skip
 

@@ -97,6 +97,9 @@ def test_a_connection_is_not_used_before_its_body_has_come() -> None:
         b"HTTP/1.1 200 OK\r\nAuth-Status: no\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nAuth-Status: no\r\nContent-Length: x\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nAuth-Status: no\r\nContent-Length: -1\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nAuth-Status: no\r\nContent-Length: x\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nAuth-Status: no\r\nContent-Length: 5, 5\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nAuth-Status: no\r\nContent-Length: 0\r\nContent-Length: 5\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nAuth-Status: no\r\nContent-Length: 3\r\n\r\nhello",
     ],
 )
@@ -157,8 +160,22 @@ def test_an_idle_connection_that_talks_is_closed() -> None:
         auth = kept(rig)
         auth.send(NO.replace(b"no", b"smuggled"))
         assert auth.rest() == b""
+        assert rig.log()[1:] == ["[error] auth http server AUTH sent data that was not asked for"]
         client, auth = rig.ask()
         rejected(rig, auth, client)
+
+
+def test_a18_two_answers_at_once_on_a_kept_connection() -> None:
+    """One of them may be the last login's once more: nobody can tell which."""
+    with Rig(auth_http_keepalive=2) as rig:
+        auth = kept(rig)
+        client = ask_again(rig, auth)
+        auth.send(rig.accepting("Content-Length: 0", head="HTTP/1.1 200 OK") + NO)
+        fresh = rig.asked()
+        assert auth.rest() == b""
+        rejected(rig, fresh, client)
+        assert not rig.backend.waiting()
+        assert rig.log()[1] == "[error] auth http server AUTH sent data that was not asked for"
 
 
 @pytest.mark.parametrize("reset", [False, True])
