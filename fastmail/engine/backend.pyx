@@ -135,6 +135,8 @@ cdef void session_login(Core *core, Session *s) noexcept nogil:
         room = upstream_room(l)
         n = channel_recv(&s.backend, l.reply.data + l.reply.end, room) if room else <ssize_t> IO_CLOSED
         if n == IO_AGAIN:
+            if s.backend.readable:
+                session_later(core, s)
             return
         if (n == IO_ERROR or n == IO_CLOSED) and session_guess_failed(core, s):
             return

@@ -11,7 +11,7 @@ cdef enum:                      # what kind of pointer an epoll event carries, i
 
 cdef enum:                      # what channel_recv() and channel_send() return besides a count
     IO_CLOSED = 0
-    IO_AGAIN = -1
+    IO_AGAIN = -1               # if the channel is still readable, it has had its share of this turn
     IO_ERROR = -2               # errno tells
 
 cdef enum:

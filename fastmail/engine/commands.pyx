@@ -50,6 +50,8 @@ cdef bint session_read_client(Core *core, Session *s) noexcept nogil:
         return True
     if n == IO_AGAIN:
         login_rest(l)
+        if s.client.readable:
+            session_later(core, s)
     elif n == IO_CLOSED:
         session_close(core, s)
     else:

@@ -196,6 +196,8 @@ cdef FlowResult flow_run(Core *core, Session *s, bint up) noexcept nogil:
         n = flow_fill_pipe(core, f, source) if f.bulk else flow_copy(core, f, source, to)
         if to.blocked and to.ssl != NULL:
             channel_watch_out(core, to, s, TAG_BACKEND if up else TAG_CLIENT)
+        if n == IO_AGAIN and source.readable:
+            return FLOW_MORE
         if n == IO_CLOSED:
             return FLOW_END
         if n == IO_ERROR:

@@ -350,12 +350,13 @@ cdef void session_goodbye(Core *core, Session *s) noexcept nogil:
             return
         n = channel_recv(&s.client, core.shared, SHARED_SIZE)
         if n == IO_AGAIN:
-            return
+            break
         if n <= 0:
             ERR_clear_error()
             session_close(core, s)
             return
-    session_later(core, s)
+    if s.client.readable:
+        session_later(core, s)
 
 
 # --- events --------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@
 cdef enum:
     RECORD_MAX = 16 * 1024      # bytes of what is said in one
     HELD_MAX = RECORD_MAX + 4096    # bytes of records that wait for others
+    SHARE_MAX = 128 * 1024      # bytes received in one read: records without data (KeyUpdate) have no end
 
 cdef BIO_METHOD *channel_bio = NULL
 
@@ -14,23 +15,28 @@ cdef struct Link:               # what a BIO knows
     bint gathering              # records wait for others, to go out with them
     bint more                   # what is sent now is followed by more at once
     bint finished               # our direction has been ended
+    uint32_t share              # bytes that this read may still receive
     char *held                  # as it goes out: what is in clear is wiped, this is not
     uint32_t start
     uint32_t end
 
 
 cdef int bio_read(BIO *b, char *buf, int n) noexcept nogil:
-    cdef Channel *c = (<Link *> BIO_get_data(b)).channel
+    cdef Link *link = <Link *> BIO_get_data(b)
+    cdef Channel *c = link.channel
     cdef ssize_t got
     BIO_clear_retry_flags(b)
     if c.ended:
         return 0
-    if not c.raw:
+    if not c.raw or link.share == 0:
         BIO_set_retry_read(b)
         return -1
+    if <uint32_t> n > link.share:
+        n = <int> link.share
     while True:
         got = recv(c.fd, buf, <size_t> n, 0)
         if got > 0:
+            link.share -= <uint32_t> got
             if got < n and not c.hangup and not c.cuts:
                 c.raw = False
             return <int> got
@@ -208,12 +214,24 @@ cdef bint tls_begin(Core *core, Channel *c, SSL_CTX *context, bint accepting) no
     return True
 
 
+cdef inline void tls_share(const Channel *c, uint32_t bytes) noexcept nogil:
+    cdef Link *link = tls_link(c)
+    if link != NULL:
+        link.share = bytes
+
+
+cdef inline bint tls_has_had_its_share(const Channel *c) noexcept nogil:
+    """There may be more to receive, but others have their turn first."""
+    cdef Link *link = tls_link(c)
+    return link != NULL and link.share == 0
+
+
 cdef ssize_t tls_result(Channel *c, int result, bint reading) noexcept nogil:
     """What a call of libssl that did not succeed means, as channel_recv() and channel_send() say it."""
     cdef int err = fm_errno()
     cdef int what = SSL_get_error(c.ssl, result)
     if what == SSL_ERROR_WANT_READ and reading:
-        c.readable = False
+        c.readable = tls_has_had_its_share(c)
         return IO_AGAIN
     if what == SSL_ERROR_WANT_WRITE:
         c.blocked = True
@@ -233,6 +251,7 @@ cdef ssize_t tls_handshake(Channel *c) noexcept nogil:
     """1: done; else as tls_result()."""
     cdef int result
     ERR_clear_error()
+    tls_share(c, 0x7fffffff)    # libssl knows how long one may be
     result = SSL_do_handshake(c.ssl)
     return 1 if result == 1 else tls_result(c, result, True)
 
@@ -243,6 +262,7 @@ cdef ssize_t tls_recv(Channel *c, char *buf, size_t n) noexcept nogil:
     cdef int result
     cdef ssize_t outcome
     ERR_clear_error()
+    tls_share(c, SHARE_MAX)
     while got < n:
         result = SSL_read(c.ssl, buf + got, <int> (n - got))
         if result > 0:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from support.certificate import Certificate
 from support.engine import TIMEOUT, Peer, Rig, suffix, until
+from support.keyupdate import KeyUpdates
 from support.pki import PKI, Authority
 from support.ports import reserve
 
@@ -452,3 +453,16 @@ def test_proxy_header_comes_first_and_in_clear(certificate: Certificate) -> None
         _, backend = login(made, "imap")
         assert backend.line().startswith(b"PROXY TCP4 127.0.0.1 127.0.0.1 ")
         assert backend.read(2) == b"\x16\x03"  # a handshake record
+
+
+def test_a_backend_that_sends_key_updates_without_end(certificate: Certificate, tmp_path: Path) -> None:
+    """What it says behind them is found all the same."""
+    context = certificate.server_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.num_tickets = 0
+    context.keylog_filename = str(tmp_path / "keylog")
+    with rig(certificate) as made:
+        _, backend = login(made, "imap")
+        backend.socket = context.wrap_socket(backend.socket, server_side=True)
+        KeyUpdates(backend.socket, tmp_path / "keylog").send(20_000, GREETING["imap"])
+        assert backend.line() == FIRST["imap"]

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import random
+import re
 import socket
 import ssl
 import threading
@@ -12,7 +13,8 @@ from typing import Any
 
 import pytest
 from support.certificate import Certificate
-from support.engine import TIMEOUT, Peer, Rig, let_in, suffix, until
+from support.engine import TIMEOUT, HeldRig, Peer, Rig, let_in, suffix, until
+from support.keyupdate import KeyUpdates
 from support.listener import PATIENCE
 
 from fastmail._speedups import LISTEN_PROXY_PROTOCOL, LISTEN_SSL, TLSContext
@@ -396,3 +398,53 @@ def test_time_for_the_clients_own_end(certificate: Certificate, context: TLSCont
         assert rig.stat("sessions") == 1
         client.close()
         rig.quiet()
+
+
+# --- records without end that hold no data -------------------------------------------------------
+
+FLOOD = 7000
+"""KeyUpdates: more than are read of one peer before others have their turn."""
+
+
+@pytest.fixture
+def flooding(
+    certificate: Certificate, context: TLSContext, tmp_path: Path
+) -> Iterator[tuple[HeldRig, Peer, KeyUpdates]]:
+    """A client in whose name KeyUpdates can be sent."""
+    trust = trusting(certificate, ssl.TLSVersion.TLSv1_3)
+    trust.keylog_filename = str(tmp_path / "keylog")
+    with HeldRig(tls=context, flags=LISTEN_SSL) as rig:
+        rig.listener.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)  # room for the flood
+        client = secured(rig.connect(), trust)
+        client.line()
+        assert isinstance(client.socket, ssl.SSLSocket)
+        yield rig, client, KeyUpdates(client.socket, tmp_path / "keylog")
+
+
+def test_a25_key_updates_hold_nobody_up(
+    flooding: tuple[HeldRig, Peer, KeyUpdates], certificate: Certificate
+) -> None:
+    rig, client, said = flooding
+    other = secured(rig.connect(), trusting(certificate))
+    other.line()
+    wrong = b"a AUTHENTICATE %b !\r\n"
+    with rig.held():
+        said.send(FLOOD, wrong % b"PLAIN")
+        other.send(wrong % b"LOGIN")
+    assert client.line() == other.line() == b"a BAD invalid command\r\n"
+    until(lambda: len(rig.log()) == 2)
+    assert [re.findall(r"AUTH \w+", line) for line in rig.log()] == [["AUTH LOGIN"], ["AUTH PLAIN"]]
+
+
+def test_a25_key_updates_in_the_relay(flooding: tuple[HeldRig, Peer, KeyUpdates]) -> None:
+    rig, client, said = flooding
+    said.send(0, LOGIN)
+    rig.asked().send(rig.accepting())
+    backend = rig.connected()
+    backend.send(b"* OK\r\n")
+    backend.line()
+    backend.send(b"a OK in\r\n")
+    client.line()
+    with rig.held():
+        said.send(FLOOD, b"b NOOP\r\n")
+    assert backend.line() == b"b NOOP\r\n"
