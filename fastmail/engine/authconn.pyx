@@ -69,7 +69,7 @@ cdef AuthConnection *auth_idle(Core *core, ServerConf *server) noexcept nogil:
             return a
         a = a.next
     a = server.idle
-    while a != NULL:
+    while a != NULL and not a.dead:
         following = a.next
         if a.body == 0:
             a.channel.readable = True
@@ -202,8 +202,7 @@ cdef void auth_read(Core *core, AuthConnection *a) noexcept nogil:
         result = answer_feed(answer)
         if result == ANSWER_MORE:
             continue
-        if result == ANSWER_DONE and a.reused and answer_overruns(answer):
-            auth_log_unasked(core, a)
+        if result == ANSWER_DONE and a.reused and auth_answer_is_none(core, a, answer):
             auth_close(core, a)
             answer_reset(answer)
             auth_retry(core, s)
@@ -216,10 +215,15 @@ cdef void auth_read(Core *core, AuthConnection *a) noexcept nogil:
         return
 
 
-cdef inline bint answer_overruns(const Answer *answer) noexcept nogil:
-    """More has come than the answer and its body. On a kept connection the first may be the last login's,
-    sent twice, and the second this one's."""
-    return answer.body >= 0 and <int64_t> answer.data.end - answer.scan > answer.body
+cdef bint auth_answer_is_none(Core *core, const AuthConnection *a, const Answer *answer) noexcept nogil:
+    """What has come on a kept connection answers nothing: the server had given up waiting; or more has come
+    than an answer and its body, of which the first may be the last login's, sent twice."""
+    if is_timeout(answer.data.data, answer.data.end):
+        return True
+    if answer.body < 0 or <int64_t> answer.data.end - answer.scan <= answer.body:
+        return False
+    auth_spoke_unasked(core, a)
+    return True
 
 
 cdef void session_answer_failed(Core *core, Session *s, AnswerResult result) noexcept nogil:
@@ -237,8 +241,9 @@ cdef void session_answer_failed(Core *core, Session *s, AnswerResult result) noe
 cdef void auth_detach(Core *core, AuthConnection *a, const Answer *answer) noexcept nogil:
     """The answer's header is complete: keep the connection if it can be used again."""
     cdef int64_t extra = <int64_t> answer.data.end - answer.scan
-    if a.server.idle_count >= a.server.keepalive or core.draining or not answer.persistent \
-            or answer.spent or answer.body < extra or a.request.end > a.request.start or a.channel.hangup:
+    if a.server.idle_count >= a.server.keepalive or a.server.auth_talks or core.draining \
+            or not answer.persistent or answer.spent or answer.body < extra \
+            or a.request.end > a.request.start or a.channel.hangup:
         auth_close(core, a)
         return
     a.session.auth = NULL
@@ -282,22 +287,34 @@ cdef void auth_read_body(Core *core, AuthConnection *a) noexcept nogil:
         n = channel_recv(&a.channel, waste, sizeof(waste))
         if n == IO_AGAIN:
             break
-        if n > a.body:
-            auth_log_unasked(core, a)
         if n <= 0 or n > a.body:
             auth_close(core, a)
+            if n > 0 and not is_timeout(waste + a.body, <size_t> (n - a.body)):
+                auth_spoke_unasked(core, a)
             return
         a.body -= n
 
 
-cdef void auth_log_unasked(Core *core, const AuthConnection *a) noexcept nogil:
-    """Worth an error: had it come a moment later, it would have been taken for the next login's answer. HTTP
-    has nothing that ties an answer to its question but their order (RFC 9112 section 9.3.2)."""
+cdef void auth_spoke_unasked(Core *core, const AuthConnection *a) noexcept nogil:
+    """The auth server has sent what was not asked for: had it come a moment later, it would have been taken
+    for the next login's answer. HTTP ties an answer to its request by nothing but their order (RFC 9112
+    section 9.3.2), which cannot be relied upon here: each request has a connection of its own from now on."""
     cdef Line line
+    while a.server.idle != NULL:
+        auth_close(core, a.server.idle)
+    if a.server.auth_talks:
+        return
+    a.server.auth_talks = True
     if a.server.log.level < LOG_ERR:
         return
     line_begin(&line, &core.clock, LOG_ERR, 0)
     line_puts(&line, b"auth http server ")
     line_put(&line, a.server.auth_text.data, a.server.auth_text.size)
-    line_puts(&line, b" sent data that was not asked for")
+    line_puts(&line, b" sent data that was not asked for: no connection is kept any more")
     line_write(&line, &a.server.log, LOG_ERR)
+
+
+cdef bint is_timeout(const char *data, size_t size) noexcept nogil:
+    """408: some servers say so before they close an idle connection, which may meet the next request
+    (RFC 9110 section 15.5.9)."""
+    return size >= 12 and memcmp(data, b"HTTP/1.", 7) == 0 and memcmp(data + 8, b" 408", 4) == 0

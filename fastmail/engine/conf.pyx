@@ -90,6 +90,7 @@ cdef struct ServerConf:
     unsigned char cache_secret[32]
     AuthConnection *idle        # most recently used first
     uint32_t idle_count
+    bint auth_talks             # the auth server has sent what was not asked for: no connection is kept
 
 
 cdef class Server:

@@ -7,6 +7,7 @@ LOGIN = b"a LOGIN user pass\r\n"
 INTERNAL = b"* BAD internal server error\r\n"
 NO = b"HTTP/1.1 200 OK\r\nAuth-Status: no\r\nContent-Length: 0\r\n\r\n"
 REPLY = b"a NO no\r\n"
+UNASKED = "[error] auth http server AUTH sent data that was not asked for: no connection is kept any more"
 
 
 def rejected(rig: Rig, auth: Peer, client: Peer, answer: bytes = NO) -> None:
@@ -160,9 +161,58 @@ def test_an_idle_connection_that_talks_is_closed() -> None:
         auth = kept(rig)
         auth.send(NO.replace(b"no", b"smuggled"))
         assert auth.rest() == b""
-        assert rig.log()[1:] == ["[error] auth http server AUTH sent data that was not asked for"]
+        assert rig.log()[1:] == [UNASKED]
+
+
+def test_a18_of_a_server_that_talks_unasked_no_connection_is_kept() -> None:
+    with Rig(auth_http_keepalive=3) as rig:
+        (client, first), (other, second) = rig.ask(), rig.ask()
+        waiting, third = rig.ask()
+        for auth, asking in ((first, client), (second, other)):
+            auth.send(NO)
+            assert asking.rest() == REPLY
+        first.send(NO)
+        assert first.rest() == second.rest() == b""
+        third.send(NO)
+        assert third.rest() == b""
+        assert waiting.rest() == REPLY
         client, auth = rig.ask()
         rejected(rig, auth, client)
+        assert auth.rest() == b""
+        assert rig.log().count(UNASKED) == 1
+
+
+REQUEST_TIMEOUT = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+"""What some servers say before they close an idle connection."""
+
+
+def test_a_timeout_ends_an_idle_connection_and_nothing_else() -> None:
+    with Rig(auth_http_keepalive=2) as rig:
+        auth = kept(rig)
+        auth.send(REQUEST_TIMEOUT)
+        assert auth.rest() == b""
+        assert len(rig.log()) == 1
+        auth = kept(rig)
+        rejected(rig, auth, ask_again(rig, auth))
+
+
+def test_a_timeout_that_meets_the_next_request() -> None:
+    with Rig(auth_http_keepalive=2) as rig:
+        auth = kept(rig)
+        client = ask_again(rig, auth)
+        auth.send(REQUEST_TIMEOUT)
+        fresh = rig.asked()
+        assert auth.rest() == b""
+        rejected(rig, fresh, client)
+        rejected(rig, fresh, ask_again(rig, fresh))
+
+
+def test_a_timeout_on_a_new_connection_is_an_error() -> None:
+    with Rig(auth_http_keepalive=2) as rig:
+        client, auth = rig.ask()
+        auth.send(REQUEST_TIMEOUT)
+        assert client.rest() == INTERNAL
+        assert not rig.auth.waiting()
 
 
 def test_a18_two_answers_at_once_on_a_kept_connection() -> None:
@@ -175,7 +225,7 @@ def test_a18_two_answers_at_once_on_a_kept_connection() -> None:
         assert auth.rest() == b""
         rejected(rig, fresh, client)
         assert not rig.backend.waiting()
-        assert rig.log()[1] == "[error] auth http server AUTH sent data that was not asked for"
+        assert rig.log()[1] == UNASKED
 
 
 @pytest.mark.parametrize("reset", [False, True])
