@@ -7,6 +7,7 @@ import encodings.idna  # noqa: F401  looked up by name, too late for an unprivil
 import os
 import socket
 import ssl
+from collections.abc import Callable
 from errno import ECONNREFUSED, EIO
 from typing import Protocol
 
@@ -37,12 +38,14 @@ class AuthClient:
 
     ``timeout`` is auth_http_timeout in milliseconds: for connecting and sending, and again for the answer's
     header. ``keepalive`` is auth_http_keepalive: with 0, each request is HTTP/1.0 on its own connection.
-    ``tls_name`` is the name to check and to send, if not the URL's host. Use it on the worker's loop.
+    ``tls_name`` is the name to check and to send, if not the URL's host. ``error`` is told what concerns no
+    session. Use it on the worker's loop.
     """
 
     def __init__(
         self, engine: Engine, auth_http: AuthHttp, *,
         timeout: int, keepalive: int, tls: ssl.SSLContext | None = None, tls_name: str | None = None,
+        error: Callable[[str], None],
     ) -> None:  # fmt: skip
         self._engine = engine
         self._auth_http = auth_http
@@ -50,6 +53,7 @@ class AuthClient:
         self._keepalive = keepalive
         self._tls = tls
         self._tls_name = tls_name or None
+        self._error = error
         self._session: aiohttp.ClientSession | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         scheme = "https" if auth_http.scheme == "https" else "http"
@@ -108,7 +112,10 @@ class AuthClient:
         if self._session is None:
             auth_http = self._auth_http
             self._session = aiohttp.ClientSession(
-                connector=pool(auth_http.family, auth_http.address, tls=self._tls, keepalive=self._keepalive),
+                connector=pool(
+                    auth_http.family, auth_http.address, tls=self._tls,
+                    keepalive=self._keepalive, unasked=self._unasked,
+                ),
                 request_class=ClientRequest,
                 response_class=Response,
                 # What needs no Connection header: 1.0 if every connection is closed, 1.1 if it is kept.
@@ -121,6 +128,10 @@ class AuthClient:
                 trust_env=False,
             )  # fmt: skip
         return self._session
+
+    def _unasked(self) -> None:
+        server = f"auth http server {self._auth_http.text}"
+        self._error(f"{server} sent data that was not asked for: no connection is kept any more")
 
     async def _finish(self, response: aiohttp.ClientResponse) -> None:
         """Read what follows the header, if it is short, so that the connection can serve again."""

@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import socket
 import ssl
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -19,14 +20,18 @@ MAX_HEADER = 8192  # bytes kept of an answer that does not end; nginx allows 102
 MAX_CONNECTIONS = 256  # to one auth server, from one worker
 
 
+_TIMEOUTS = (b"HTTP/1.0 408", b"HTTP/1.1 408")  # RFC 9110 section 15.5.9: before an idle connection is closed
+
+
 class Handler(ResponseHandler):
     """aiohttp's protocol of one connection, keeping the bytes of each answer's header.
 
     Rebuilding them from what aiohttp has parsed would lose a TAB before a value, the length, a bad line.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, unasked: Callable[[], None]) -> None:
         super().__init__(loop)
+        self._unasked = unasked
         self.header: bytes | None = None
         """The whole answer header, from the status line to the empty line, once it is there."""
         self.received = False
@@ -46,6 +51,8 @@ class Handler(ResponseHandler):
     def data_received(self, data: bytes) -> None:
         if self.idle and data:  # nobody has asked: it would be taken for the next answer
             self.close()
+            if not data.startswith(_TIMEOUTS):
+                self._unasked()
             return
         self._keep(data)
         super().data_received(data)
@@ -147,10 +154,20 @@ class _Pool(aiohttp.BaseConnector):
     aiohttp has a public way for neither; all that this package knows of its insides stands in this file.
     """
 
-    def __init__(self, *, keepalive: int, **options: Any) -> None:
+    def __init__(self, *, keepalive: int, unasked: Callable[[], None], **options: Any) -> None:
         super().__init__(limit=MAX_CONNECTIONS, force_close=keepalive == 0, **options)
-        self._factory = partial(Handler, self._loop)  # type: ignore[assignment]
+        self._factory = partial(Handler, self._loop, self._keep_none)  # type: ignore[assignment]
         self._keepalive = keepalive
+        self._unasked = unasked
+
+    def _keep_none(self) -> None:
+        """The server has sent what was not asked for: what it says next may answer another's request."""
+        if self._keepalive:
+            self._keepalive = 0
+            self._unasked()
+        for idle in list(self._conns.values()):
+            for protocol, _ in idle:
+                protocol.close()
 
     def _release(self, key: Any, protocol: Any, *, should_close: bool = False) -> None:
         protocol.idle = True
@@ -166,12 +183,16 @@ class _UnixPool(_Pool, aiohttp.UnixConnector):
     pass
 
 
-def pool(family: int, address: Any, *, tls: ssl.SSLContext | None, keepalive: int) -> aiohttp.BaseConnector:
-    """Connections to ``address``, at most ``keepalive`` of them idle. Needs the running loop."""
+def pool(
+    family: int, address: Any, *, tls: ssl.SSLContext | None, keepalive: int, unasked: Callable[[], None]
+) -> aiohttp.BaseConnector:
+    """Connections to ``address``, at most ``keepalive`` of them idle. Once the server has sent what was not
+    asked for, none is kept any more, and ``unasked()`` is called. Needs the running loop."""
     if family == socket.AF_UNIX:
-        return _UnixPool(path=address, keepalive=keepalive)
+        return _UnixPool(path=address, keepalive=keepalive, unasked=unasked)
     return _TCPPool(
         keepalive=keepalive,
+        unasked=unasked,
         resolver=FixedResolver(family, address[0]),
         use_dns_cache=False,
         happy_eyeballs_delay=None,

@@ -139,5 +139,6 @@ class Service:
                     keepalive=server["auth_http_keepalive"],
                     tls=server.auth_tls,
                     tls_name=server["auth_http_ssl_name"],
+                    error=self.cycle.log.error,
                 )
         return clients

@@ -68,6 +68,7 @@ class Victim:
             AuthHttp(scheme, "auth.test", family, address, "/", "auth"),
             timeout=options["auth_http_timeout"],
             keepalive=options["auth_http_keepalive"],
+            error=print,
         )
 
     def take_events(self) -> None:

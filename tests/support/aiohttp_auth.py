@@ -120,7 +120,7 @@ def ask(
     async def test() -> None:
         auth_http = await server.start(tls, path)
         engine = Engine()
-        client = AuthClient(engine, auth_http, timeout=timeout, keepalive=keepalive, tls=trusted)
+        client = AuthClient(engine, auth_http, timeout=timeout, keepalive=keepalive, tls=trusted, error=print)
         for handle, data in enumerate(requests):
             client.ask(handle, data)
             outcomes.append(await engine.outcome(handle))

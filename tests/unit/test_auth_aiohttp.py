@@ -179,6 +179,48 @@ def test_kept_connection_that_breaks_off_in_an_answer_is_not_asked_again() -> No
     assert server.connections == 1
 
 
+@pytest.mark.parametrize("strays", [True, False])
+def test_a18_of_a_server_that_talks_unasked_no_connection_is_kept(strays: bool) -> None:
+    """But a timeout, said before an idle connection is closed, is no such thing."""
+    answer = b"HTTP/1.1 200 OK\r\nAuth-Status: OK\r\nContent-Length: 0\r\n\r\n"
+    said: list[str] = []
+
+    async def test() -> None:
+        idle, ended = asyncio.Event(), asyncio.Event()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            first = server.connections == 1
+            await server.read(reader)
+            writer.write(answer)
+            if first:
+                await idle.wait()
+                writer.write(answer if strays else answer.replace(b"200 OK", b"408 Request Timeout"))
+                assert await reader.read() == b""
+                ended.set()
+            while True:
+                await server.read(reader)
+                writer.write(answer)
+
+        server = Server(serve)
+        engine = Engine()
+        auth_http = await server.start()
+        client = AuthClient(engine, auth_http, timeout=TIMEOUT, keepalive=1, error=said.append)
+        for handle in range(3):
+            client.ask(handle, request(version=b"1.1"))
+            assert await engine.outcome(handle) == answer
+            await client.settled()
+            if handle == 0:
+                idle.set()
+                await ended.wait()
+        assert server.connections == (3 if strays else 2)
+        await client.close()
+        await server.stop()
+        why = "sent data that was not asked for: no connection is kept any more"
+        assert said == [f"auth http server {auth_http.text} {why}"] * strays
+
+    run(test)
+
+
 def test_long_body_costs_the_connection_not_the_answer() -> None:
     header = b"HTTP/1.1 200 OK\r\nAuth-Status: OK\r\nContent-Length: 1000000\r\n\r\n"
     data = request(version=b"1.1")
@@ -207,7 +249,7 @@ def test_no_more_idle_connections_than_configured() -> None:
         all_but_one = asyncio.Event()
         server = Server(serve)
         engine = Engine()
-        client = AuthClient(engine, await server.start(), timeout=TIMEOUT, keepalive=1)
+        client = AuthClient(engine, await server.start(), timeout=TIMEOUT, keepalive=1, error=print)
         for handle in range(3):
             client.ask(handle, request(version=b"1.1"))
         assert [await engine.outcome(handle) for handle in range(3)] == [answer] * 3
@@ -249,7 +291,7 @@ def test_progress_does_not_extend_the_timeout() -> None:
 
 async def failure(auth_http: AuthHttp) -> bytes | tuple[int, bytes]:
     engine = Engine()
-    client = AuthClient(engine, auth_http, timeout=TIMEOUT, keepalive=0)
+    client = AuthClient(engine, auth_http, timeout=TIMEOUT, keepalive=0, error=print)
     client.ask(0, request())
     outcome = await engine.outcome(0)
     await client.close()
@@ -278,7 +320,7 @@ def test_a_stopped_client_tells_the_engine_nothing_more() -> None:
     async def test() -> None:
         server = Server(answering(b"", close=False)(Server(None)))  # type: ignore[arg-type]
         engine = Engine()
-        client = AuthClient(engine, await server.start(), timeout=TIMEOUT, keepalive=0)
+        client = AuthClient(engine, await server.start(), timeout=TIMEOUT, keepalive=0, error=print)
         client.ask(0, request())
         await client.close()
         await server.stop()

@@ -75,7 +75,7 @@ def test_https_refuses_a_certificate_for_another_name(certificate: Certificate) 
             engine = Engine()
             client = AuthClient(
                 engine, at(there.address[1], "https", host), timeout=TIMEOUT, keepalive=0,  # type: ignore[arg-type]
-                tls=trust(str(certificate.path)),
+                tls=trust(str(certificate.path)), error=print,
             )  # fmt: skip
             client.ask(0, request())
             outcome = await engine.outcome(0)
@@ -98,7 +98,7 @@ def test_https_to_a_plain_server_fails_in_order(certificate: Certificate) -> Non
         there = await server.start()
         engine = Engine()
         client = AuthClient(
-            engine, at(there.address[1], "https"), timeout=TIMEOUT, keepalive=0, tls=trust(),  # type: ignore[arg-type]
+            engine, at(there.address[1], "https"), timeout=TIMEOUT, keepalive=0, tls=trust(), error=print,  # type: ignore[arg-type]
         )  # fmt: skip
         client.ask(0, request())
         reason, message = await engine.outcome(0)
