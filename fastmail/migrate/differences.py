@@ -44,6 +44,7 @@ def mechanisms(server: ServerConfiguration) -> set[str]:
 
 
 tls = servers(lambda server: server.tls is not None)
+syslog = servers(lambda server: any(log.syslog for log in server.error_log))
 client_names = servers(lambda server: server.protocol == "smtp" and server["resolver"] is not None)
 
 INTRODUCTION = (
@@ -366,6 +367,20 @@ whichever way nginx was built.
                 lambda configuration: any(
                     ignored.words[0] == "load_module" for ignored in configuration.ignored
                 ),
+            ),
+            Difference(
+                """\
+**A syslog server** that cannot be reached is named when the configuration is read, by `-t` as well, and then no more;
+nginx says so when it logs.
+""",
+                syslog,
+            ),
+            Difference(
+                """\
+**`imap_client_buffer`, `smtp_client_buffer` and `proxy_buffer`** have at most 4 MB, and a level at most eight
+`error_log`; nginx has no such bounds.
+""",
+                never,
             ),
             Difference(
                 """\
