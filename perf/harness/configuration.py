@@ -22,7 +22,7 @@ class ServerBlock:
 
 
 def server_blocks(directory: Path, thinking_auth: int) -> list[ServerBlock]:
-    """Every server block: each protocol, IMAP with each certificate, and each with peers that think."""
+    """Each protocol, IMAP with each certificate, POP3 pipelined, and each protocol with peers that think."""
     think = f"auth_http 127.0.0.1:{thinking_auth}/auth;"
     found = [ServerBlock(protocol, protocol) for protocol in PROTOCOLS]
     for kind in CERTIFICATES:
@@ -33,9 +33,11 @@ def server_blocks(directory: Path, thinking_auth: int) -> list[ServerBlock]:
                 f"ssl_certificate_key {directory}/{kind}.key;",
             ))
         )  # fmt: skip
+    pipelining = ("proxy_pipelining on;",)
+    found.append(ServerBlock("pop3-pipelining", "pop3", additions=pipelining))
     extras = {
         "imap": ((think,), ()),
-        "pop3": ((think,), ("proxy_pipelining on;",)),
+        "pop3": ((think,), pipelining),
         "smtp": ((think, "proxy_smtp_auth on;"), ()),
     }
     for protocol, (lines, additions) in extras.items():

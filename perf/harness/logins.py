@@ -39,17 +39,20 @@ def _check_connections(proxy: Proxy, result: dict[str, Any]) -> None:
 
 
 class Logins(Scenario):
-    """Clients that connect, log in, log out and close, as fast as they are served."""
+    """Clients that connect, log in, log out and close, as fast as they are served; POP3 with
+    ``proxy_pipelining`` as well."""
 
     key = "logins"
 
-    def __init__(self, protocol: str) -> None:
+    def __init__(self, protocol: str, pipelining: bool = False) -> None:
         self._protocol = protocol
-        title = f"processor time per {protocol.upper()} login"
+        self._block = f"{protocol}-pipelining" if pipelining else protocol
+        self.addition = "proxy_pipelining" if pipelining else ""
+        title = f"processor time per {protocol.upper()} login" + (", proxy_pipelining" if pipelining else "")
         super().__init__(Figure(title, "µs", 1e6, target=LOGIN_TARGETS[protocol]))
 
     def slice(self, bench: Bench, proxy: Proxy) -> Slice:
-        with bench.load(proxy, "logins", self._protocol) as load:
+        with bench.load(proxy, "logins", self._block, protocol=self._protocol) as load:
             result, part = under_load(bench, proxy, load, "logins")
         _check_connections(proxy, result)
         return replace(part, values=self._values(part.cost))

@@ -17,6 +17,8 @@ def scenarios(
 ) -> list[Scenario]:
     """Those whose key is chosen; logins, system calls and latencies of these protocols only."""
     everything: list[Scenario] = [Logins(protocol) for protocol in protocols]
+    if "pop3" in protocols:
+        everything.append(Logins("pop3", pipelining=True))
     for kind in kinds:
         handshakes = [("1.3", False), ("1.3", True), ("1.2", True)]
         everything += [TLSLogins(kind, version, resume) for version, resume in handshakes]
