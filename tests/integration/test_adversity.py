@@ -33,8 +33,9 @@ class Arena:
             self.auth = stack.enter_context(AuthServer())
             self.backend = stack.enter_context(Backend())
             self.dead = ports.reserve()
-            listens = [ports.reserve() for _ in range(5)]
-            self.port, self.hasty_port, self.dead_auth_port, self.kept_port, self.hasty_kept_port = listens
+            listens = [ports.reserve() for _ in range(6)]
+            self.port, self.hasty_port, self.dead_auth_port, *others = listens
+            self.kept_port, self.hasty_kept_port, self.distrusted_port = others
             protocol = f"protocol {speech.protocol};"
             limits = "timeout 1s; auth_http_timeout 1s;"
             dead_auth = f"auth_http 127.0.0.1:{self.dead}/auth;"
@@ -47,7 +48,8 @@ class Arena:
                 server {{ listen 127.0.0.1:{self.hasty_port}; {protocol} {limits} }}
                 server {{ listen 127.0.0.1:{self.dead_auth_port}; {protocol} {dead_auth} }}
                 server {{ listen 127.0.0.1:{self.kept_port}; {kept} }}
-                server {{ listen 127.0.0.1:{self.hasty_kept_port}; {kept} auth_http_timeout 2s; }}"""
+                server {{ listen 127.0.0.1:{self.hasty_kept_port}; {kept} auth_http_timeout 2s; }}
+                server {{ listen 127.0.0.1:{self.distrusted_port}; {kept} }}"""
             self.proxy = stack.enter_context(Proxy(kind, mail, listens))
             self.accept = answer("OK", port=self.backend.port)
             self.neighbour = Neighbour(self, stack)
@@ -191,6 +193,7 @@ def http11(data: bytes) -> bytes:
     return data.replace(b"HTTP/1.0", b"HTTP/1.1")
 
 
+UNASKED = "answers again while idle"
 KEPT: dict[str, Callable[[Arena], list[Login]]] = {
     "used for many": lambda arena: [Login([keeps(arena)], 1), *[Login([keeps(arena)], 0)] * 5],
     "closed while idle": lambda arena: [
@@ -217,7 +220,7 @@ KEPT: dict[str, Callable[[Arena], list[Login]]] = {
         Login([keeps(arena) + strays(arena)], 1, ends=True),
         Login([keeps(arena)], 1),
     ],
-    "answers again while idle": lambda arena: [
+    UNASKED: lambda arena: [
         Login([(keeps(arena), 0.05, strays(arena))], 1, ends=True),
         Login([keeps(arena)], 1),
     ],
@@ -257,6 +260,8 @@ def test_kept_auth_connections(arena: Arena, fault: str, proxy_kind: str) -> Non
         pytest.skip("nginx keeps none")
     connections: list[Connection] = []
     port = arena.hasty_kept_port if fault in TIMED_OUT else arena.kept_port
+    if fault == UNASKED:  # which has no connection kept any more, to the end
+        port = arena.distrusted_port
     for login in KEPT[fault](arena):
         arena.script(login.moves, [*arena.speech.backend])
         if login.error is None:
