@@ -1,7 +1,10 @@
 """Options and fixtures of all tests."""
 
 import resource
+import shutil
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -45,3 +48,12 @@ def proxy_kind(request: pytest.FixtureRequest) -> str:
     """``fastmail`` or ``nginx``, for support.proxy.Proxy."""
     kind: str = request.config.getoption("--proxy")
     return kind
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory that workers of another user can look into, which they cannot with tmp_path."""
+    path = Path(tempfile.mkdtemp(prefix="fastmail-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)

@@ -14,8 +14,6 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -128,15 +126,6 @@ def script(name: str, page: Path) -> str:
             commands += "fastmail -t -q -c /run/part.conf"
         parts += [f"echo '--- {name}:{block.line}'", "_before=$(_listening)", commands]
     return SCRIPT.replace("COMMANDS", "\n".join(parts))
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    """A directory that workers of another user can look into."""
-    place = Path(tempfile.mkdtemp(prefix="fastmail-docs-"))
-    place.chmod(0o755)
-    yield place
-    shutil.rmtree(place)
 
 
 def prepare(place: Path, page: Path) -> Path:

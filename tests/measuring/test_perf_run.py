@@ -1,11 +1,8 @@
 """perf/run: that it measures, says why it cannot, and leaves nothing behind. No figure is judged."""
 
 import os
-import shutil
 import signal
 import subprocess
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,49 +11,40 @@ from support.processes import ROOT, wait_for
 SMALL = ("--rounds=1", "--slice=0.05", "--scenario=logins", "--protocols=imap")
 
 
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    """Where it makes its own directory, which workers of another user have to enter."""
-    path = Path(tempfile.mkdtemp(prefix="perf-"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path)
-
-
-def launch(directory: Path, *arguments: str) -> "subprocess.Popen[str]":
+def launch(place: Path, *arguments: str) -> "subprocess.Popen[str]":
     """perf/run without its ci/setup, begun in a directory that has another "fastmail"."""
-    (directory / "fastmail").mkdir()
-    (directory / "fastmail/__init__.py").write_text("raise ImportError('another fastmail')\n")
+    (place / "fastmail").mkdir()
+    (place / "fastmail/__init__.py").write_text("raise ImportError('another fastmail')\n")
     environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}  # a sanitizer
     return subprocess.Popen(
         [ROOT / "perf/network", ROOT / ".venv/bin/python", "-m", "harness", *arguments],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=directory,
-        env={**environment, "PYTHONPATH": f"{ROOT}/perf", "TMPDIR": str(directory)},
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=place,
+        env={**environment, "PYTHONPATH": f"{ROOT}/perf", "TMPDIR": str(place)},
     )  # fmt: skip
 
 
-def run(directory: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    process = launch(directory, *arguments)
+def run(place: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    process = launch(place, *arguments)
     out, words = process.communicate(timeout=60)
-    assert not left(directory)
+    assert not left(place)
     return subprocess.CompletedProcess(arguments, process.returncode, out, words)
 
 
-def left(directory: Path) -> list[str]:
+def left(place: Path) -> list[str]:
     """Files in the directory and processes that were started there."""
-    found = [path.name for path in directory.iterdir() if path.name != "fastmail"]
+    found = [path.name for path in place.iterdir() if path.name != "fastmail"]
     for process in Path("/proc").glob("[0-9]*"):
         try:
             command = (process / "cmdline").read_bytes()
         except OSError:
             continue
-        if os.fsencode(directory) in command:
+        if os.fsencode(place) in command:
             found.append(command.decode())
     return found
 
 
-def test_it_measures_both(directory: Path) -> None:
-    done = run(directory, *SMALL)
+def test_it_measures_both(place: Path) -> None:
+    done = run(place, *SMALL)
     assert done.returncode == 0, done.stderr
     title = "processor time per IMAP login"
     compared = next(line for line in done.stdout.splitlines() if line.startswith(title))
@@ -65,8 +53,8 @@ def test_it_measures_both(directory: Path) -> None:
     assert spread.count("/s, worker ") == 2
 
 
-def test_what_fails_is_said_with_the_proxys_own_words(directory: Path) -> None:
-    done = run(directory, *SMALL, "--keepalive=-1")
+def test_what_fails_is_said_with_the_proxys_own_words(place: Path) -> None:
+    done = run(place, *SMALL, "--keepalive=-1")
     assert done.returncode == 1
     assert "perf/run: fastmail has ended instead of greeting:" in done.stderr.splitlines()
     assert '"auth_http_keepalive" directive invalid number' in done.stderr
@@ -85,19 +73,19 @@ def test_what_fails_is_said_with_the_proxys_own_words(directory: Path) -> None:
     ],
 )
 def test_wrong_set_up_is_said_before_anything_is_measured(
-    directory: Path, arguments: list[str], words: str
+    place: Path, arguments: list[str], words: str
 ) -> None:
-    done = run(directory, *arguments)
+    done = run(place, *arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert words in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_interrupted_it_stops_what_it_started(directory: Path, number: signal.Signals) -> None:
-    process = launch(directory, "--scenario=logins", "--protocols=imap")
+def test_interrupted_it_stops_what_it_started(place: Path, number: signal.Signals) -> None:
+    process = launch(place, "--scenario=logins", "--protocols=imap")
     assert process.stderr is not None
     assert "processor time per IMAP login" in process.stderr.readline()
     process.send_signal(number)
     out, words = process.communicate(timeout=60)
     assert (process.returncode, out, words) == (130, "", "perf/run: interrupted\n")
-    wait_for("the end of all", lambda: not left(directory))
+    wait_for("the end of all", lambda: not left(place))
