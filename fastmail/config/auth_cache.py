@@ -23,8 +23,12 @@ def parse(statement: Statement, previous: Any) -> AuthCache | None:
         return None
     zone: Zone | None = None
     times: dict[str, int] = {}
+    said: set[str] = set()
     for word in statement.arguments:
         name, _, value = word.partition("=")
+        if name in said:
+            raise statement.error(f'duplicate parameter "{name}"')
+        said.add(name)
         if name == "zone":
             zone = _zone(statement, word, value)
         elif name in ("valid", "invalid"):

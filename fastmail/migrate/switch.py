@@ -89,7 +89,7 @@ def instructions(configuration: Configuration, here: Machine) -> list[Section]:
         "Before (what is served does not change)": before,
         "Switch over": [" && ".join([*nginx.leave, *fastmail.take])],
         "Switch back": [" && ".join([*fastmail.leave, *nginx.take])],
-        "Note": _notes(configuration, here, pid, unit),
+        "Note": _notes(configuration, here, pid, unit, conf),
     }
     return [(title, _indented(lines)) for title, lines in sections.items() if lines]
 
@@ -100,10 +100,14 @@ _NOT_ALONE = (
 )
 
 
-def _notes(configuration: Configuration, here: Machine, pid: int | None, unit: str | None) -> list[str]:
+def _notes(
+    configuration: Configuration, here: Machine, pid: int | None, unit: str | None, conf: str
+) -> list[str]:
     main = configuration.main
     others = _others(configuration)
     notes = [f"nginx keeps {' and '.join(others)}."] if others else []
+    if others and os.path.lexists(conf):
+        notes.append(f"{conf} is there already: the first command writes it anew.")
     if pid is None:
         notes.append(f"nginx does not run: there is no process of it in {main['pid']}.")
     if unit is not None and not here.unit:

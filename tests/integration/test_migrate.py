@@ -108,6 +108,16 @@ def test_mail_block_among_others(tmp_path: Path) -> None:
     assert "Switch over" not in said
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_file_that_would_be_overwritten_is_named(tmp_path: Path, there: bool) -> None:
+    conf, own = tmp_path / "nginx.conf", tmp_path / "fastmail.conf"
+    conf.write_text("events { }\nhttp { }\n" + MAIL)
+    if there:
+        own.write_text("# the operator's\n")
+    note = f"{own} is there already: the first command writes it anew."
+    assert (note in report(conf)["Note"]) == there
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [

@@ -9,6 +9,7 @@ import uvloop
 
 from fastmail.auth.client import AuthClient
 from fastmail.config import AuthHttp
+from support.listener import PATIENCE
 
 OK = b"HTTP/1.0 200 OK\r\nAuth-Status: OK\r\nAuth-Server: 127.0.0.1\r\nAuth-Port: 143\r\n\r\n"
 TIMEOUT = 60_000  # ms: long enough that only tests of the timeout meet it
@@ -98,9 +99,9 @@ def at(port: int, scheme: str = "http", host: str = "127.0.0.1") -> AuthHttp:
 
 
 def run(test: Callable[[], Awaitable[None]]) -> None:
-    """On the loop that workers use."""
+    """On the loop that workers use. Raises TimeoutError after the patience."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(test())  # type: ignore[arg-type]
+        runner.run(asyncio.wait_for(test(), PATIENCE))
 
 
 def ask(

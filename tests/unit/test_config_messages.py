@@ -152,6 +152,8 @@ MAIL = [
     ("auth_http_cache zone=a:1m valid=1y;", 'invalid parameter "valid=1y"'),
     ("auth_http_cache zone=a:1m invalid=;", 'invalid parameter "invalid="'),
     ("auth_http_cache zone=a:1m valid=11d;", '"valid=11d" is too long'),
+    ("auth_http_cache zone=a:1m zone=b:1m;", 'duplicate parameter "zone"'),
+    ("auth_http_cache zone=a:1m valid=1m invalid=1s valid=2m;", 'duplicate parameter "valid"'),
     ("auth_http_cache zone=a:1m; auth_http_cache off;", '"auth_http_cache" directive is duplicate'),
     (
         "auth_http_cache zone=a:1m; server { auth_http_cache zone=a:2m; }",
