@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 from support.processes import ROOT, wait_for
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SMALL = ("--rounds=1", "--slice=0.05", "--scenario=logins", "--protocols=imap")
+
+
+def heeded() -> None:
+    """Also where the tests run under nohup(1), or in the background."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
 
 
 def launch(place: Path, *arguments: str) -> "subprocess.Popen[str]":
@@ -19,7 +26,7 @@ def launch(place: Path, *arguments: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [ROOT / "perf/network", ROOT / ".venv/bin/python", "-m", "harness", *arguments],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=place,
-        env={**environment, "PYTHONPATH": f"{ROOT}/perf", "TMPDIR": str(place)},
+        env={**environment, "PYTHONPATH": f"{ROOT}/perf", "TMPDIR": str(place)}, preexec_fn=heeded,
     )  # fmt: skip
 
 
@@ -80,7 +87,7 @@ def test_wrong_set_up_is_said_before_anything_is_measured(
     assert words in done.stderr.splitlines()[-1]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", SIGNALS)
 def test_interrupted_it_stops_what_it_started(place: Path, number: signal.Signals) -> None:
     process = launch(place, "--scenario=logins", "--protocols=imap")
     assert process.stderr is not None
