@@ -18,7 +18,7 @@ from .measure import MeasurementError, Processor, core_busy
 from .proxies import Proxy, Stage, Variant
 
 CONCURRENCY = 32  # logins under way at once
-TLS_CROWD = 8  # times as many clients at once over TLS: nginx's logins wait for delayed ACKs meanwhile
+TLS_CROWD = 16  # times as many clients at once over TLS: nginx's logins wait for delayed ACKs meanwhile
 WARM_UP = 50  # logins before the first measurement: proof that it works, and first-use costs paid
 
 Turns = dict[Subject, Callable[[], Slice]]
