@@ -12,6 +12,7 @@ from functools import partial
 
 import pytest
 from support.authserver import AuthServer, Judge, answer
+from support.listener import PATIENCE
 from support.ports import HOST
 from support.processes import USER, Session, Site, opened, wait_for
 
@@ -39,7 +40,7 @@ def test_ipv6(site: Site, auth: AuthServer, port: int) -> None:
     listens = f"listen [::1]:{port}; listen 127.0.0.1:{port};"
     site.configure(f"auth_http 127.0.0.1:{auth.port}; server {{ {listens} protocol imap; }}")
     site.start()
-    with socket.create_connection(("::1", port), 5) as client:
+    with socket.create_connection(("::1", port), PATIENCE) as client:
         assert client.recv(100) == b"* OK IMAP4 ready\r\n"
         site.wait_log(rf"client \[::1\]:\d+ connected to \[::1\]:{port}$")
 
@@ -54,7 +55,7 @@ def test_wildcard_and_a_single_address_of_one_port(
     site.configure(f"auth_http 127.0.0.1:{auth.port}; {wildcard} {single}")
     site.start()
     for address, word in ((HOST, b" WILD"), ("127.0.0.2", b" SINGLE")):
-        with socket.create_connection((address, port), 5) as client, client.makefile("rb") as lines:
+        with socket.create_connection((address, port), PATIENCE) as client, client.makefile("rb") as lines:
             lines.readline()
             client.sendall(b"a CAPABILITY\r\n")
             assert word in lines.readline()
@@ -111,7 +112,7 @@ def test_socket_options_are_set_and_changed_by_a_reload(site: Site, auth: AuthSe
     inode = inodes(port)
     # the kernel doubles what it is asked for
     assert before.split()[2] == "7" and "rb32768" in before and "tb49152" in before
-    with socket.create_connection((HOST, port), 5) as client:
+    with socket.create_connection((HOST, port), PATIENCE) as client:
         client.recv(100)
         configure("backlog=9 rcvbuf=32k sndbuf=24k so_keepalive=100:20:3")
         site.signal("reload")
@@ -123,7 +124,7 @@ def test_socket_options_are_set_and_changed_by_a_reload(site: Site, auth: AuthSe
 
 def probes(port: int) -> str:
     """The timer of a new connection, from the proxy's side."""
-    with socket.create_connection((HOST, port), 5) as client:
+    with socket.create_connection((HOST, port), PATIENCE) as client:
         client.recv(100)
         ends = f"sport = :{port} and dport = :{client.getsockname()[1]}"
         command = ["ss", "-Htno", "state", "established", ends]
@@ -147,7 +148,8 @@ def test_ipv6_wildcard_that_takes_ipv4(site: Site, auth: AuthServer, port: int) 
 
 
 def alone(port: int, old: list[str]) -> bool:
-    return len(inodes(port)) == 1 and inodes(port) != old
+    now = inodes(port)
+    return len(now) == 1 and now != old
 
 
 @pytest.mark.directive("listen")

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 from support.authserver import AuthServer
+from support.listener import PATIENCE
 from support.manager import Manager, activated
 from support.ports import HOST, listening, reserve
 from support.processes import USER, Session, Site, alive, imap, wait_for
@@ -187,7 +188,7 @@ def test_socket_activation(site: Site, auth: AuthServer, manager: Manager) -> No
     for address in (port, str(path)):
         with Session(address) as session:
             session.exchange()
-    with socket.create_connection(("::1", port6), 5) as client:
+    with socket.create_connection(("::1", port6), PATIENCE) as client:
         assert client.recv(100) == b"* OK IMAP4 ready\r\n"
     os.kill(child.pid, signal.SIGTERM)
     assert child.wait(10) == 0
