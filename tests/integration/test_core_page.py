@@ -185,9 +185,11 @@ def test_imap_passes_no_error_messages(site: Site) -> None:
 
 
 def test_processes(site: Site, proxy_kind: str) -> None:
-    wait_for("the workers", lambda: all(map(serving, site.workers())))
+    def all_serve() -> bool:
+        return len(site.workers()) == os.cpu_count() and all(map(serving, site.workers()))
+
+    wait_for("the workers", all_serve)
     workers = site.workers()
-    assert len(workers) == os.cpu_count()
     assert all(Path(f"/proc/{worker}").stat().st_uid != 0 for worker in workers)
 
 

@@ -164,7 +164,7 @@ def test_quit_leaves_the_addresses_to_a_successor(site: Site, auth: AuthServer, 
         site.signal("quit")
         site.wait_log(f"{worker}#0: gracefully shutting down")
         wait_for("refusal", lambda: refuses(port))
-        assert not path.exists()
+        wait_for("the end of the unix socket", lambda: not path.exists())
         successor = site.start()
         with Session(port) as other:
             other.exchange()
@@ -240,8 +240,8 @@ def test_single_process_reconfigures(site: Site, auth: AuthServer, port: int) ->
             wait_for("the new log", (site.directory / f"round{number}.log").exists)
             wait_for("the new configuration", partial(offers, port, wanted))
         wait_for("the address to go", lambda: not listening(other))
+        wait_for("the end of the old pid file", lambda: not site.pid_file.exists())
         assert int(pid.read_text()) == child.pid
-        assert not site.pid_file.exists()
         old.exchange()
         older.exchange()
         os.kill(child.pid, signal.SIGQUIT)

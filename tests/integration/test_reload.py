@@ -250,6 +250,7 @@ def test_descriptors_do_not_pile_up(site: Site, auth: AuthServer) -> None:
     def descriptors() -> int:
         return len(opened(child.pid))
 
+    site.wait_log(r"start worker process \d+$")  # until then the master has the worker's end of their channel
     before = descriptors()
     for _ in range(3):
         os.kill(child.pid, 1)

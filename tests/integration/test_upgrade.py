@@ -38,7 +38,7 @@ def test_new_master_takes_over(site: Site, auth: AuthServer, port: int, daemon: 
         assert title(new).startswith("fastmail: master process ")
         inherited = re.search(r'using inherited sockets from "(\d+;\d+;)"$', site.bootstrap_log.read_text())
         assert inherited is not None
-        assert f"[notice] start new binary process {new}" in site.messages()
+        site.wait_log(rf"\[notice\] {old}#0: start new binary process {new}$")
         assert "bind() to" not in "\n".join(site.log())
         os.kill(old, signal.SIGQUIT)
         site.wait_log("gracefully shutting down")

@@ -143,7 +143,8 @@ class Site:
         environment: dict[str, str] | None = None,
         within: Sequence[str] = (),
     ) -> "subprocess.Popen[bytes]":
-        """Start the master in the foreground; returns when it is up (its workers have been started).
+        """Start the master in the foreground; returns when it listens and has written its pid file. Workers come
+        after that: see wait_workers().
 
         ``within`` is a command that becomes the one whose words follow it.
         """
