@@ -55,6 +55,12 @@ def ended(pid: int) -> bool:
     return not alive(pid)
 
 
+def send(pid: int, number: signal.Signals) -> None:
+    """A signal to a process that may end by itself meanwhile, and be taken by another parent than us."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
 def children(pid: int) -> list[int]:
     """The processes that it has started, those included that have ended and that it has not looked at."""
     try:
@@ -143,8 +149,8 @@ class Site:
         environment: dict[str, str] | None = None,
         within: Sequence[str] = (),
     ) -> "subprocess.Popen[bytes]":
-        """Start the master in the foreground; returns when it listens and has written its pid file. Workers come
-        after that: see wait_workers().
+        """Start the master in the foreground; returns when it listens and has written its pid file. Its workers
+        come later: see wait_workers().
 
         ``within`` is a command that becomes the one whose words follow it.
         """
@@ -278,12 +284,12 @@ class Site:
         for pid in [*reversed(self._masters), *started]:
             if alive(pid):
                 workers = self.workers(pid)
-                os.kill(pid, signal.SIGTERM)
+                send(pid, signal.SIGTERM)
                 with contextlib.suppress(AssertionError):
                     wait_for("the master's end", functools.partial(ended, pid))
                 for leftover in (pid, *workers):
                     if alive(leftover):
-                        os.kill(leftover, signal.SIGKILL)
+                        send(leftover, signal.SIGKILL)
         for child in self._children:
             child.wait(PATIENCE)
         shutil.rmtree(self.directory)
