@@ -149,8 +149,8 @@ class Site:
         environment: dict[str, str] | None = None,
         within: Sequence[str] = (),
     ) -> "subprocess.Popen[bytes]":
-        """Start the master in the foreground; returns when it listens and has written its pid file. Its workers
-        come later: see wait_workers().
+        """Start the master in the foreground; returns when it listens and its pid file is there. Its workers
+        have not been started by then: see wait_workers().
 
         ``within`` is a command that becomes the one whose words follow it.
         """
