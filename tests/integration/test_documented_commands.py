@@ -37,6 +37,7 @@ REDUCED = [
     (r"^fastmail demo(.*) &$", r"fastmail demo\1 >/run/demo & _until 'grep -q Running /run/demo'"),
     (r"^fastmail demo(?!.*Running)(.*)", r"fastmail demo --check\1"),
     # What a reader sees before typing on.
+    (r"^(fastmail(?: -c \S+)?)$", r"\1 && _until '[ -s /run/fastmail.pid ]'"),
     (r"^kill \$!$", "kill $!; wait $! || _before=$(_listening)"),
     (r" &$", " & _until '(($(_listening) > _before))'"),
     (r"^(.* (/run/\S+)\.oldbin\b.*)", r"_until '[ -s \2.oldbin ] && [ -s \2 ]' && \1"),
@@ -117,7 +118,7 @@ def complete(text: str) -> str:
 
 def script(name: str, page: Path) -> str:
     """What bash is given; its arguments are the new /etc and the directory to run in."""
-    parts = [PREPARED.get(name, ":")]
+    parts = [reduced(PREPARED.get(name, ":"))]
     for block in to_run(page):
         if block.commands:
             commands = reduced(block.text)
