@@ -33,6 +33,7 @@ def test_reload_is_logged_as_nginx_does(site: Site, auth: AuthServer) -> None:
     site.configure(mail(auth, server(local(reserve()))), workers=2, log="error.log notice")
     site.start()
     old = site.wait_workers(2)
+    site.wait_log(r"start worker process \d+$", count=2)
     since = site.log_size
     site.signal("reload")
     for worker in old:
