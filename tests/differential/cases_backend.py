@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from case import ACCEPT, Case
 from support.authserver import answer
-from support.listener import CLOSE, RESET, Moves
+from support.listener import CLOSE, RESET, UNHEARD, Moves
 from support.script import CLOSED, VANISH, Expect
 
 LOGIN = "a LOGIN user pass"
@@ -79,7 +79,7 @@ REFUSED = [
     bad("empty line and another", HI, b"\r\n\r\n"),
     bad("closed before the greeting", CLOSE),
     bad("closed within the greeting", (b"* O", 0.05, CLOSE)),
-    bad("closed after the greeting", (HI, 0.05, CLOSE)),
+    bad("closed after the greeting", (HI, UNHEARD)),
     bad("closed at the login", HI, CLOSE),
     bad("closed within the reply", HI, (b"a OK", 0.05, CLOSE)),
     bad("reset before the greeting", RESET),

@@ -2,6 +2,7 @@
 
 import contextlib
 import enum
+import select
 import socket
 import struct
 import threading
@@ -23,10 +24,13 @@ class Fault(enum.Enum):
     """Close the connection in order (FIN)."""
     RESET = "reset"
     """Close it with a RST."""
+    UNHEARD = "unheard"
+    """Close it as soon as the peer has said something, with that unread; the kernel sends a RST then."""
 
 
 CLOSE = Fault.CLOSE
 RESET = Fault.RESET
+UNHEARD = Fault.UNHEARD
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,8 @@ class Connection:
         """Send, pause, or break off. Raises Ended after a fault, or when the peer has gone."""
         for move in moves if isinstance(moves, tuple) else (moves,):
             if isinstance(move, Fault):
+                if move is UNHEARD:
+                    select.select([self._socket], [], [], PATIENCE)
                 self.close(reset=move is RESET)
                 raise Ended
             if isinstance(move, float):
