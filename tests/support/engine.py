@@ -278,14 +278,25 @@ class Rig:
         lent = self.stat("pipes_lent")
         sent = taken = 0
         for _ in range(rounds):
-            while not source.stuck():
+            while not self._full(source):
                 at = sent % len(data)
                 sent += source.socket.send(data[at : at + 100_000], socket.MSG_DONTWAIT)
             if self.stat("pipes_lent") > lent:
                 break
             taken += len(sink.read(1 << 20))
+        until(self._asleep)
         whole = data * (sent // len(data) + 1)
         return whole[taken:sent]
+
+    def _full(self, source: Peer) -> bool:
+        """The engine takes no more of it, and not because it has not got round to that yet."""
+        until(self._asleep)
+        return source.stuck()
+
+    def _asleep(self) -> bool:
+        """The engine's thread waits for events, and there are none: its turn is over."""
+        stat = Path(f"/proc/self/task/{self.thread.native_id}/stat").read_text()
+        return stat.rpartition(")")[2].split()[0] == "S" and not ready(self.engine.fileno())
 
     # what is seen of the engine
 
