@@ -13,6 +13,7 @@ from support.authserver import AuthServer
 from support.backend import Backend
 from support.dns import NameServer
 from support.listener import Connection, Listener, Move, Moves, Trickle
+from support.processes import opened
 from support.proxy import Proxy
 from support.script import Client
 
@@ -46,6 +47,7 @@ class Stage:
         self._normaliser = Normaliser(
             {path: "AUTH_PATH", **{str(port): name for name, port in named.items()}}
         )
+        self._idle = self._another_turn()
 
     def play(self, case: Case) -> Observation:
         """Play the case and wait until the session is over in all its parts."""
@@ -60,10 +62,8 @@ class Stage:
         auth_bytes = self._records(auth)
         _wait(lambda: len(self._backend.connections) >= bool(case.backend))
         backend_bytes = self._records(self._backend)
-        with Client(self._barrier) as barrier:
-            barrier.lines(1)  # perhaps in the case's last turn, whose log lines come at its end
-            barrier.send(b"a NOOP\r\n")
-            barrier.lines(1)
+        _wait(lambda: len(opened(self._proxy.worker)) <= self._idle)  # the client may have left it
+        self._idle = self._another_turn()
         return Observation(
             client=self._normaliser.bytes(bytes(client.received))
             + ("<kept open>" if client.kept_open else ""),
@@ -79,6 +79,14 @@ class Stage:
             listener.close()
         self._names.__exit__(None, None, None)
         self._directory.cleanup()
+
+    def _another_turn(self) -> int:
+        """Let the worker serve a client of our own; how many descriptors it has open besides."""
+        with Client(self._barrier) as barrier:
+            barrier.lines(1)  # perhaps in the case's last turn, whose log lines come at its end
+            barrier.send(b"a NOOP\r\n")
+            barrier.lines(1)
+            return len(opened(self._proxy.worker)) - 1
 
     def _log(self, start: int) -> tuple[str, ...]:
         return tuple(
