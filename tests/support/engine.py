@@ -92,9 +92,9 @@ class Peer:
         """Nothing has come so far, not even an end."""
         return not self._received and not ready(self.socket)
 
-    def stuck(self) -> bool:
+    def stuck(self, seconds: float = 0.05) -> bool:
         """What we have sent is not taken any more."""
-        return not ready(self.socket, 0.05, select.POLLOUT)
+        return not ready(self.socket, seconds, select.POLLOUT)
 
     def shut(self) -> None:
         """End our direction; the other end may have gone already."""
@@ -281,7 +281,7 @@ class Rig:
             while not self._full(source):
                 at = sent % len(data)
                 sent += source.socket.send(data[at : at + 100_000], socket.MSG_DONTWAIT)
-            if self.stat("pipes_lent") > lent:
+            if self.stat("pipes_lent") > lent and source.stuck(0.4):  # TCP tries again after 0.2 s
                 break
             taken += len(sink.read(1 << 20))
         until(self._asleep)
