@@ -11,6 +11,7 @@ from support.engine import Peer, Port, Rig, until
 from fastmail._speedups import SharedCache
 
 SESSIONS = 150
+MOST_SESSIONS = 5 * SESSIONS  # where peers lose patience before a login is done
 GREETINGS = {"imap": b"* OK [CAPABILITY LITERAL+] hi\r\n", "pop3": b"+OK hi\r\n", "smtp": b"220 hi\r\n"}
 REPLIES = {
     "imap": b"* x\r\na OK in\r\n",
@@ -119,7 +120,9 @@ def test_anything_at_any_time(protocol: str, keepalive: int, cache: int | None, 
         ]
         choose = random.Random(3)
         clients = []
-        for _ in range(SESSIONS):
+        sessions = 0
+        while sessions < SESSIONS or (sessions < MOST_SESSIONS and rig.stat("logins") == 0):
+            sessions += 1
             script = SAYS[protocol] + bytes(choose.choice((0, 10, 300_000)))
             peer = rig.listener.connect()
             job = threading.Thread(target=misbehave, args=(peer, random.Random(choose.random()), script))
@@ -129,7 +132,7 @@ def test_anything_at_any_time(protocol: str, keepalive: int, cache: int | None, 
                 clients.pop(0).join()
         for job in clients:
             job.join()
-        until(lambda: rig.stat("accepted") == SESSIONS)
+        until(lambda: rig.stat("accepted") == sessions)
         rig.quiet()
         for crowd in crowds:
             crowd.end()
