@@ -4,7 +4,7 @@
 # that the usual build stays as it is, and goes there. It leaves $top (the tree), $copy, and $reports, empty and writable
 # by everybody: workers that run as another user report too.
 #
-# `wrap_python ASSIGNMENT` makes $site/python, which sets a variable and becomes Python, and $site/sitecustomize.py, by
+# `wrap_python ASSIGNMENTS` makes $site/python, which sets variables and becomes Python, and $site/sitecustomize.py, by
 # which each Python starts others like itself where $site is in PYTHONPATH.
 top=$PWD
 [[ -x .venv/bin/python ]] || ci/setup test || exit 1

@@ -15,7 +15,7 @@ export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1:log_path=$reports/report
 # AddressSanitizer has to be loaded before Python, but not into the other programs that the tests start
 # (curl hangs with it): each Python drops LD_PRELOAD, and starts others like itself through this wrapper. The new
 # binary of an upgrade, and what a machine's manager starts, is given next to no environment.
-wrap_python "export PYTHONMALLOC=$PYTHONMALLOC PYTHONPATH=$site:$copy:\$PYTHONPATH
+wrap_python "export PYTHONMALLOC=$PYTHONMALLOC PYTHONPATH=$site:$copy\${PYTHONPATH:+:\$PYTHONPATH}
 export ASAN_OPTIONS=\${ASAN_OPTIONS-$ASAN_OPTIONS} LSAN_OPTIONS=$LSAN_OPTIONS UBSAN_OPTIONS=$UBSAN_OPTIONS
 LD_PRELOAD=$(gcc -print-file-name=libasan.so)"
 cat >>"$site/sitecustomize.py" <<'SITE'
