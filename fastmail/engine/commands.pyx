@@ -42,7 +42,7 @@ cdef bint session_read_client(Core *core, Session *s) noexcept nogil:
     cdef uint32_t room = login_room(l)
     cdef ssize_t n
     if room == 0:
-        session_close(core, s)
+        session_internal_error(core, s)
         return False
     n = channel_recv(&s.client, l.input.data + l.input.end, room)
     if n > 0:

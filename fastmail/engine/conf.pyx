@@ -47,6 +47,7 @@ cdef struct ServerConf:
     Span capability             # complete reply to CAPABILITY, CAPA or EHLO in clear
     Span capability_tls         # the same over TLS
     Span methods                # complete reply to POP3's bare AUTH
+    bint response_codes         # pop3_capabilities has RESP-CODES (RFC 2449)
     uint32_t auth               # MECH_* bits
     uint32_t client_buffer      # bytes; the longest command
     uint32_t proxy_buffer       # bytes; the longest reply while logging in at the backend
@@ -142,6 +143,7 @@ cdef class Server:
         c.capability = self.keep(capability)
         c.capability_tls = self.keep(make(server_name, words, c.auth, STARTTLS_OFF)[0])
         c.methods = self.keep(methods)
+        c.response_codes = protocol == "pop3" and b"RESP-CODES" in [word.upper() for word in words]
         c.client_buffer = <uint32_t> client_buffer
         c.proxy_buffer = <uint32_t> proxy_buffer
         c.timeout = timeout

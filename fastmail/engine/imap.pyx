@@ -62,6 +62,23 @@ cdef void imap_rejected(Login *l, Span text, Span code) noexcept nogil:
     puts(&l.output, b"NO ")
     put_span(&l.output, text)
     puts(&l.output, b"\r\n")
+    l.tag_size = 0              # that command has had its answer
+
+
+cdef void imap_internal_error(Login *l) noexcept nogil:
+    """Tagged with the command that it ends: an untagged BAD (nginx) leaves that one unanswered. UNAVAILABLE
+    (RFC 5530) says that the credentials are not at fault."""
+    if l.tag_size:
+        put(&l.output, l.tag, l.tag_size)
+        puts(&l.output, b"NO [UNAVAILABLE] internal server error\r\n")
+    imap_goodbye(l, NULL, b"[UNAVAILABLE] internal server error")
+
+
+cdef void imap_goodbye(Login *l, const char *code, const char *why) noexcept nogil:
+    """RFC 9051 section 3.4: a server says BYE before it closes."""
+    puts(&l.output, b"* BYE ")
+    puts(&l.output, why)
+    puts(&l.output, b"\r\n")
 
 
 cdef int imap_verb(Span s) noexcept nogil:

@@ -176,7 +176,7 @@ cdef bint keep_argument(Login *l, int i, Buffer *into) noexcept nogil:
 cdef Action attempt(Login *l, Method method) noexcept nogil:
     """Credentials are complete. False memory is no login: an incomplete copy ends the session."""
     if l.login.failed or l.password.failed:
-        puts(&l.output, l.server.protocol.internal_error)
+        l.server.protocol.internal_error(l)
         return ACT_CLOSE
     l.method = method
     l.attempt += 1
@@ -341,6 +341,8 @@ cdef Action login_command(Login *l) noexcept nogil:
         if parsed == PARSE_FATAL:
             action = ACT_CLOSE
     command_done(l)
+    if action != ACT_AUTH and not l.sasl:
+        l.tag_size = 0          # that command has had its answer
     if action == ACT_TLS:       # what was pipelined behind it came in clear (CVE-2011-0411, CVE-2021-33515)
         buffer_free(&l.input)
     return action

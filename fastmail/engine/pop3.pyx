@@ -55,6 +55,17 @@ cdef void pop3_rejected(Login *l, Span text, Span code) noexcept nogil:
     puts(&l.output, b"\r\n")
 
 
+cdef void pop3_internal_error(Login *l) noexcept nogil:
+    """SYS/TEMP (RFC 3206) says that the credentials are not at fault; it takes RESP-CODES (RFC 2449)."""
+    puts(&l.output, b"-ERR [SYS/TEMP] internal server error\r\n" if l.server.response_codes
+         else b"-ERR internal server error\r\n")
+
+
+cdef void pop3_goodbye(Login *l, const char *code, const char *why) noexcept nogil:
+    """Nothing: each reply of POP3 answers a command, so that another -ERR would be read as the next one's.
+    RFC 1939 section 3 wants no response when the autologout timer ends a session."""
+
+
 cdef int pop3_verb(Span s) noexcept nogil:
     if span_is_word(s, b"USER"):
         return POP3_USER

@@ -29,7 +29,6 @@ cdef enum UpstreamStep:
 cdef struct Protocol:
     const char *name
     const char *challenge       # what comes before a SASL challenge
-    const char *internal_error  # complete line
     const char *certificate_bad     # complete line, instead of a greeting: ssl_verify_client
     const char *certificate_missing
     int words_logged            # of a command that is too long: what comes before its arguments
@@ -43,23 +42,27 @@ cdef struct Protocol:
     Action (*command)(Login *l) noexcept nogil
     void (*invalid)(Login *l) noexcept nogil
     void (*rejected)(Login *l, Span text, Span code) noexcept nogil
+    void (*internal_error)(Login *l) noexcept nogil     # the last reply: the session ends after it
+    # What is said before we close; the code is SMTP's.
+    void (*goodbye)(Login *l, const char *code, const char *why) noexcept nogil
     UpstreamStep (*upstream)(Login *l, Span line) noexcept nogil
 
 cdef Protocol[3] PROTOCOL_TABLE
 PROTOCOL_TABLE[0] = Protocol(
-    b"imap", b"+ ", b"* BAD internal server error\r\n",
-    b"* BYE SSL certificate error\r\n", b"* BYE No required SSL certificate\r\n", 2, False, True, False,
-    imap_greeting, NULL, imap_verb, imap_parse, imap_command, imap_invalid, imap_rejected, imap_upstream)
+    b"imap", b"+ ", b"* BYE SSL certificate error\r\n",
+    b"* BYE No required SSL certificate\r\n", 2, False, True, False,
+    imap_greeting, NULL, imap_verb, imap_parse, imap_command, imap_invalid, imap_rejected,
+    imap_internal_error, imap_goodbye, imap_upstream)
 PROTOCOL_TABLE[1] = Protocol(
-    b"pop3", b"+ ", b"-ERR internal server error\r\n",
-    b"-ERR SSL certificate error\r\n", b"-ERR No required SSL certificate\r\n", 1, False, True, False,
-    pop3_greeting, NULL, pop3_verb, pop3_parse, pop3_command, pop3_invalid, pop3_rejected, pop3_upstream)
+    b"pop3", b"+ ", b"-ERR SSL certificate error\r\n",
+    b"-ERR No required SSL certificate\r\n", 1, False, True, False,
+    pop3_greeting, NULL, pop3_verb, pop3_parse, pop3_command, pop3_invalid, pop3_rejected,
+    pop3_internal_error, pop3_goodbye, pop3_upstream)
 PROTOCOL_TABLE[2] = Protocol(
-    b"smtp", b"334 ", b"451 4.3.2 Internal server error\r\n",
-    b"421 4.7.1 SSL certificate error\r\n",
+    b"smtp", b"334 ", b"421 4.7.1 SSL certificate error\r\n",
     b"421 4.7.1 No required SSL certificate\r\n", 1, True, False, True,
     smtp_greeting, smtp_early_talker, smtp_verb, smtp_parse, smtp_command, smtp_invalid, smtp_rejected,
-    smtp_upstream)
+    smtp_internal_error, smtp_goodbye, smtp_upstream)
 
 cdef dict PROTOCOLS = {"imap": 0, "pop3": 1, "smtp": 2}
 cdef dict CAPABILITY_TEXTS = {

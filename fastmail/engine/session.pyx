@@ -288,7 +288,7 @@ cdef void session_failed(Core *core, Session *s, const char *what, int err, bint
 
 
 cdef void session_internal_error(Core *core, Session *s) noexcept nogil:
-    puts(&s.login.output, s.server.protocol.internal_error)
+    s.server.protocol.internal_error(s.login)
     session_finish(core, s)
 
 

@@ -45,6 +45,21 @@ cdef void smtp_rejected(Login *l, Span text, Span code) noexcept nogil:
     puts(&l.output, b"\r\n")
 
 
+cdef void smtp_internal_error(Login *l) noexcept nogil:
+    puts(&l.output, b"451 4.3.2 Internal server error\r\n")
+
+
+cdef void smtp_goodbye(Login *l, const char *code, const char *why) noexcept nogil:
+    """RFC 5321 section 3.8: a server that closes unasked says 421; the client's next command finds it."""
+    puts(&l.output, b"421 ")
+    puts(&l.output, code)
+    puts(&l.output, b" ")
+    put_span(&l.output, l.server.server_name)
+    puts(&l.output, b" ")
+    puts(&l.output, why)
+    puts(&l.output, b"\r\n")
+
+
 cdef int smtp_verb(Span s) noexcept nogil:
     if span_is_word(s, b"EHLO"):
         return SMTP_EHLO

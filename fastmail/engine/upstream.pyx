@@ -41,7 +41,7 @@ cdef bint upstream_secured(Login *l) noexcept nogil:
     """The handshake with the backend is done. After STARTTLS it waits for us to speak. False: we cannot."""
     if l.server.proxy_ssl_starttls \
             and (l.server.protocol.upstream(l, span_of(NULL, 0)) == UP_ERROR or l.order.failed):
-        puts(&l.output, l.server.protocol.internal_error)
+        l.server.protocol.internal_error(l)
         return False
     return True
 
@@ -92,7 +92,7 @@ cdef UpstreamStep upstream_run(Login *l) noexcept nogil:
             # Whatever came behind the reply came in clear, from whoever: it is not the backend's word.
             if buffer_used(&l.reply) > l.reply_scan:
                 note(l, LOG_ERR, b"upstream sent data in clear behind its reply to STARTTLS")
-                puts(&l.output, l.server.protocol.internal_error)
+                l.server.protocol.internal_error(l)
                 return UP_ERROR
             buffer_free(&l.reply)
             l.line = l.reply_scan = 0
@@ -102,11 +102,11 @@ cdef UpstreamStep upstream_run(Login *l) noexcept nogil:
             upstream_rejected(l, line)
             return UP_REJECTED
         else:
-            puts(&l.output, l.server.protocol.internal_error)
+            l.server.protocol.internal_error(l)
             return UP_ERROR
     if buffer_used(&l.reply) >= l.server.proxy_buffer:
         note_quoted(l, LOG_ERR, b"upstream sent too long response line: ", buffer_span(&l.reply))
-        puts(&l.output, l.server.protocol.internal_error)
+        l.server.protocol.internal_error(l)
         return UP_ERROR
     return UP_MORE
 
@@ -126,7 +126,7 @@ cdef void upstream_rejected(Login *l, Span line) noexcept nogil:
         put_span(&l.output, reply)
         return
     note_quoted(l, LOG_ERR, b"upstream sent invalid response: ", shown)
-    puts(&l.output, l.server.protocol.internal_error)
+    l.server.protocol.internal_error(l)
 
 
 cdef void upstream_accepted(Login *l) noexcept nogil:

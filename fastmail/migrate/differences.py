@@ -71,6 +71,14 @@ response that cannot be decoded is answered with the command's tag.
             ),
             Difference(
                 """\
+**An internal error** reaches IMAP clients as `TAG NO [UNAVAILABLE] internal server error` (RFC 5530), followed by
+`* BYE`; nginx sends an untagged `* BAD`, which leaves the command unanswered. POP3 clients get
+`-ERR [SYS/TEMP] internal server error` (RFC 3206) where `pop3_capabilities` lists `RESP-CODES`.
+""",
+                servers(lambda server: server.protocol != "smtp"),
+            ),
+            Difference(
+                """\
 **EXTERNAL** with an initial response is refused, as without one, where `*_auth` does not list it.
 """,
                 servers(lambda server: "external" not in mechanisms(server)),

@@ -10,7 +10,7 @@ from base64 import b64encode
 
 from dialogue.exchange import Line, Login, answer
 
-INTERNAL = "* BAD internal server error"
+INTERNAL = "a NO [UNAVAILABLE] internal server error\n* BYE [UNAVAILABLE] internal server error"
 LINE = 'a LOGIN "user" "pass"'
 PASS_ON = {"proxy_pass_error_message": True}
 LONG = "error: upstream sent too long response line: "
@@ -46,6 +46,9 @@ ACCEPTED = [
     Login("many untagged lines", [("* OK hi", LINE), ("* A\n* B\n* OK C\na OK in", b"")], reply="* A\n* B\n* OK C\na OK in"),
     Login("the client's tag", [("* OK hi", 'x.9 LOGIN "user" "pass"'), ("x.9 OK in", b"")], reply="x.9 OK in",
           client="x.9 LOGIN user pass"),
+    Login("a refusal of the client's command", [("* OK hi", 'x.9 LOGIN "user" "pass"'), ("x.9 NO no", b"")], "rejected",
+          INTERNAL.replace("a NO", "x.9 NO"), ['error: upstream sent invalid response: "NO no"'],
+          client="w NOOP\nx.9 AUTHENTICATE PLAIN\nAHVzZXIAcGFzcw=="),
     Login("an empty tag", [("* OK hi", ' LOGIN "user" "pass"'), (" OK in", b"")], reply=" OK in",
           client=" LOGIN user pass"),
     Login("what the backend says at once is passed on", [("* OK hi", LINE), ("a OK in\n* BYE", b"")],

@@ -33,10 +33,11 @@ BAD_PASS: list[tuple[str | bytes, str | bytes]] = [
     ("-ERR [IN-USE] locked", b""),
 ]
 
+
 def at_once(
     name: str, says: list[tuple[str | bytes, str | bytes]], ending: str, reply: str, *log: str, **more: object
 ) -> Login:
-    return pop3(name, says, ending, reply, log, options={"proxy_pipelining": True}, **more)
+    return pop3(name, says, ending, reply, log, **{"options": {"proxy_pipelining": True}} | more)
 
 
 PIPELINED = "USER user\nPASS pass"
@@ -45,6 +46,9 @@ TABLES = {
     "proxy_pipelining": [
         at_once("user and pass", [("+OK hi", PIPELINED), ("+OK u", b""), ("+OK in", b"")], "accepted", "+OK in"),
         at_once("both replies at once", [("+OK hi", PIPELINED), ("+OK u\n+OK in", b"")], "accepted", "+OK in"),
+        at_once("a refused user, RESP-CODES", [("+OK hi", PIPELINED), ("-ERR who\n-ERR what", b"")], "rejected",
+                "-ERR [SYS/TEMP] internal server error", f'error: {SENT}"-ERR who"',
+                options={"proxy_pipelining": True, "capabilities": (b"TOP", b"resp-codes")}),
         at_once("a refused user", [("+OK hi", PIPELINED), ("-ERR who\n-ERR what", b"")], "rejected", INTERNAL,
                 f'error: {SENT}"-ERR who"'),
         at_once("a refused password", [("+OK hi", PIPELINED), ("+OK u\n-ERR no", b"")], "rejected", INTERNAL,
@@ -73,6 +77,10 @@ TABLES = {
              options={"proxy_pass_error_message": True}),
         pop3("in lower case", [("+ok", b"")], "rejected", INTERNAL, (f'error: {SENT}"+ok"',)),
         pop3("another protocol", [("* OK", b"")], "rejected", INTERNAL, (f'error: {SENT}"* OK"',)),
+        pop3("longer than proxy_buffer, RESP-CODES", [(b"+OK " + b"x" * 12, b"")], "rejected",
+             "-ERR [SYS/TEMP] internal server error",
+             ('error: upstream sent too long response line: "+OK xxxxxxxxxxxx"',),
+             options={"proxy_buffer": 16, "capabilities": (b"RESP-CODES",)}),
         pop3("longer than proxy_buffer", [(b"+OK " + b"x" * 12, b"")], "rejected", INTERNAL,
              (f'error: upstream sent too long response line: "+OK {"x" * 12}"',), options={"proxy_buffer": 16}),
         harmful("a line end in the user name", b"us\r\nDELE 1", b"pass"),

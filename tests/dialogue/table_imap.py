@@ -18,7 +18,7 @@ TOO_MANY = "info: client sent too many invalid commands"
 USERNAME, PASSWORD = "+ VXNlcm5hbWU6", "+ UGFzc3dvcmQ6"
 CHALLENGE = "+ " + b64encode(SALT).decode()
 DIGEST = "0123456789abcdef0123456789abcdef"
-INTERNAL = "* BAD internal server error"
+INTERNAL = "a NO [UNAVAILABLE] internal server error\n* BYE [UNAVAILABLE] internal server error"
 
 
 def b64(data: bytes) -> str:

@@ -9,7 +9,7 @@ LOGIN = "a LOGIN user pass"
 IN = "a OK logged in"
 BACKEND = ("* OK hi", IN)
 NO = "a NO Invalid login or password"
-FAILED = "* BAD internal server error"
+FAILED = "a NO [UNAVAILABLE] internal server error\r\n* BYE [UNAVAILABLE] internal server error"
 STILL_THERE = ("z NOOP", "z OK completed")
 
 

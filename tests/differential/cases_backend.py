@@ -12,7 +12,7 @@ EIGHT_BIT = "a LOGIN us\xe9r p\xe4ss"
 """Goes to the backend in literals, whatever the proxy."""
 IN = "a OK logged in"
 HI = "* OK hi"
-FAILED = "* BAD internal server error"
+FAILED = "a NO [UNAVAILABLE] internal server error\r\n* BYE [UNAVAILABLE] internal server error"
 
 
 def good(name: str, *backend: Moves, reply: Expect | tuple[Expect, ...] = IN, server: str = "imap") -> Case:

@@ -25,6 +25,8 @@ TIMEOUT = 2000
 HOSTS = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 NAME = "mail.test:143"
 """The printed address of the engine's listener."""
+INTERNAL = b"a NO [UNAVAILABLE] internal server error\r\n* BYE [UNAVAILABLE] internal server error\r\n"
+"""What an IMAP client gets whose command, with the tag ``a``, fails through no fault of its own."""
 
 
 def descriptors() -> set[str]:

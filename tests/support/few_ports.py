@@ -10,7 +10,7 @@ PORTS = 4  # an even number: the kernel leaves the odd one out
 def main() -> None:
     sys.path.insert(0, str(Path(__file__).parents[1]))
     from support import loopback
-    from support.engine import Rig, let_in, suffix
+    from support.engine import INTERNAL, Rig, let_in, suffix
 
     loopback.up()
 
@@ -30,7 +30,7 @@ def main() -> None:
             assert sources == set(binds or ("127.0.0.1",)), sources
             client, auth = asking[-1]
             auth.send(rig.accepting())
-            assert client.rest() == b"* BAD internal server error\r\n"
+            assert client.rest() == INTERNAL
             what = "connect() to BACKEND failed (99: Cannot assign requested address)"
             rig.logged(f"[crit] {what} while connecting to upstream{suffix()}")
             for client, backend in relayed:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from support.certificate import Certificate
-from support.engine import TIMEOUT, Peer, Rig, let_in, ready, suffix, until
+from support.engine import INTERNAL, TIMEOUT, Peer, Rig, let_in, ready, suffix, until
 from support.listener import PATIENCE
 
 from fastmail._speedups import (
@@ -22,7 +22,6 @@ from fastmail._speedups import (
 )
 
 LOGIN = b"a LOGIN user pass\r\n"
-INTERNAL = b"* BAD internal server error\r\n"
 NO = b"HTTP/1.0 200 OK\r\nAuth-Status: no\r\n\r\n"
 REPLY = b"a NO no\r\n"
 MONOTONIC_COARSE = 6  # clock_gettime(2); Python has no name for it

@@ -22,7 +22,7 @@ from fastmail._speedups import TLSContext
 
 PROTOCOLS = ("imap", "pop3", "smtp")
 INTERNAL = {
-    "imap": b"* BAD internal server error\r\n",
+    "imap": b"x NO [UNAVAILABLE] internal server error\r\n* BYE [UNAVAILABLE] internal server error\r\n",
     "pop3": b"-ERR internal server error\r\n",
     "smtp": b"451 4.3.2 Internal server error\r\n",
 }

@@ -1,10 +1,9 @@
 """Connections to the auth server: kept, used again, lost, and never trusted too far (auth_http_keepalive)."""
 
 import pytest
-from support.engine import TIMEOUT, Peer, Rig, suffix, until
+from support.engine import INTERNAL, TIMEOUT, Peer, Rig, suffix, until
 
 LOGIN = b"a LOGIN user pass\r\n"
-INTERNAL = b"* BAD internal server error\r\n"
 NO = b"HTTP/1.1 200 OK\r\nAuth-Status: no\r\nContent-Length: 0\r\n\r\n"
 REPLY = b"a NO no\r\n"
 UNASKED = "[error] auth http server AUTH sent data that was not asked for: no connection is kept any more"

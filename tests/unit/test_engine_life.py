@@ -7,14 +7,13 @@ import threading
 
 import pytest
 from dialogue.exchange import server
-from support.engine import Peer, Port, Rig, descriptors, let_in, ready, suffix, until
+from support.engine import INTERNAL, Peer, Port, Rig, descriptors, let_in, ready, suffix, until
 from support.listener import PATIENCE
 
 from fastmail._speedups import EVENT_DRAINED, EVENT_NOT_ACCEPTING, Engine
 
 GREETING = b"* OK IMAP4 ready\r\n"
 LOGIN = b"a LOGIN user pass\r\n"
-INTERNAL = b"* BAD internal server error\r\n"
 LISTENERS = 2  # what the listener and the channel count for
 
 

@@ -10,12 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.engine import TIMEOUT, Peer, Rig, suffix, until
+from support.engine import INTERNAL, TIMEOUT, Peer, Rig, suffix, until
 
 from fastmail._speedups import EVENT_DRAINED, EVENT_NOT_ACCEPTING
 
 LOGIN = b"a LOGIN user pass\r\n"
-INTERNAL = b"* BAD internal server error\r\n"
 GREETING = b"* OK IMAP4 ready\r\n"
 LOOPBACK = (socket.AF_INET, b"\x7f\0\0\0", 8)
 

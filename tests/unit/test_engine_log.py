@@ -4,9 +4,7 @@ import os
 import re
 import struct
 
-from support.engine import NAME, Rig
-
-INTERNAL = b"* BAD internal server error\r\n"
+from support.engine import INTERNAL, NAME, Rig
 
 
 def raw_log() -> tuple[str, str]:

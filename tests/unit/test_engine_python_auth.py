@@ -3,13 +3,12 @@
 import random
 
 import pytest
-from support.engine import TIMEOUT, Peer, Rig, let_in, ready, suffix, until
+from support.engine import INTERNAL, TIMEOUT, Peer, Rig, let_in, ready, suffix, until
 from support.listener import PATIENCE
 
 from fastmail._speedups import AUTH_CLOSED, AUTH_TIMED_OUT, EVENT_AUTH, Engine
 
 LOGIN = b"a LOGIN user pass\r\n"
-INTERNAL = b"* BAD internal server error\r\n"
 
 
 def posted(rig: Rig) -> tuple[int, bytes]:

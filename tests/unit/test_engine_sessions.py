@@ -6,10 +6,9 @@ import time
 from pathlib import Path
 
 import pytest
-from support.engine import TIMEOUT, Rig, let_in, suffix, until
+from support.engine import INTERNAL, TIMEOUT, Rig, let_in, suffix, until
 
 LOGIN = b"a LOGIN user pass\r\n"
-INTERNAL = b"* BAD internal server error\r\n"
 REJECTED = b"HTTP/1.0 200 OK\r\nAuth-Status: no way\r\n\r\n"
 ASKING = " while in http auth state"
 TIMED_OUT = "timed out (110: Connection timed out)"
