@@ -378,8 +378,22 @@ cdef bint imap_ok(Span line, const char *tag, size_t n) noexcept nogil:
     return line.size >= n + 2 and memcmp(line.data, tag, n) == 0 and memcmp(line.data + n, b"OK", 2) == 0
 
 
+cdef bint imap_bye(Span line) noexcept nogil:
+    """``* BYE …``: the backend is about to close, and no tagged reply follows (RFC 9051 section 7.1.5)."""
+    return line.size >= 5 and strncasecmp(line.data, b"* BYE", 5) == 0 \
+        and (line.size == 5 or line.data[5] == 32)
+
+
+cdef Span imap_bye_text(Span line) noexcept nogil:
+    """A tagged reply has one (RFC 9051 section 9: resp-text)."""
+    cdef const char *none = b"closing connection"
+    return span_of(line.data + 6, line.size - 6) if line.size > 6 else span_of(none, strlen(none))
+
+
 cdef UpstreamStep imap_start_tls(Login *l, Span line) noexcept nogil:
     """RFC 3501 section 6.2.1: with a tag of our own, as the client's belongs to its login."""
+    if imap_bye(line):
+        return UP_REJECTED
     if l.upstream == IMAP_UP_CAPABILITY:
         if line.size >= 2 and memcmp(line.data, b"* ", 2) == 0:
             l.starttls_offered |= has_word(line, b"STARTTLS")
@@ -407,6 +421,8 @@ cdef UpstreamStep imap_upstream(Login *l, Span line) noexcept nogil:
         return imap_start_tls(l, line)
     if l.upstream == IMAP_UP_SECURED:
         return imap_send_login(l)
+    if imap_bye(line):
+        return UP_REJECTED
     if l.upstream == IMAP_UP_LOGIN:
         if line.size >= 2 and memcmp(line.data, b"* ", 2) == 0:
             return UP_SKIP

@@ -89,6 +89,7 @@ cdef struct Login:
     uint32_t line               # where the line being judged begins, from reply.start
     uint32_t reply_scan         # bytes from reply.start looked at for a line end
     const char *own_reply       # the client gets this instead of the backend's last reply
+    bint reply_passed           # SMTP: a refusal is the client's to hear, proxy_pass_error_message or not
 
 
 cdef Login *login_new(ServerConf *server, void *owner, Note note) noexcept nogil:

@@ -181,6 +181,8 @@ cdef UpstreamStep pop3_send(Login *l, Pop3Upstream state, const char *command,
 cdef UpstreamStep pop3_capabilities(Login *l, Span line) noexcept nogil:
     """The reply to CAPA (RFC 2449): +OK, one capability on each line, and a dot."""
     if l.line == 0 and (line.size < 3 or memcmp(line.data, b"+OK", 3) != 0):
+        if line.size > 6 and memcmp(line.data, b"-ERR [", 6) == 0:
+            return UP_REJECTED  # a response code: the server is unavailable, not without CAPA
         return upstream_without_tls(l)
     if line.size != 1 or line.data[0] != 46:
         l.starttls_offered |= l.line > 0 and line.size == 4 and strncasecmp(line.data, b"STLS", 4) == 0

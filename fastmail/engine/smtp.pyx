@@ -335,7 +335,9 @@ cdef UpstreamStep smtp_start_tls(Login *l) noexcept nogil:
         put_span(&l.order, l.server.server_name)
         return smtp_send(l, SMTP_UP_OFFERS, b"sending HELO/EHLO to upstream")
     if l.upstream == SMTP_UP_OFFERS:
-        if not l.starttls_offered or not smtp_code(l, b"250"):
+        if not smtp_code(l, b"250"):
+            return UP_REJECTED
+        if not l.starttls_offered:
             return upstream_without_tls(l)
         puts(&l.order, b"STARTTLS")
         return smtp_send(l, SMTP_UP_STARTTLS, b"sending STARTTLS to upstream")
@@ -354,7 +356,9 @@ cdef UpstreamStep smtp_upstream(Login *l, Span line) noexcept nogil:
     if line.size >= 4 and line.data[3] == 45:
         return UP_SKIP
     if l.upstream == SMTP_UP_RCPT:
-        return UP_ACCEPTED      # whatever it says, it is the client's to hear
+        # Whatever it says, the client hears it; after a 421 there is nobody left to relay to.
+        l.reply_passed = True
+        return UP_REJECTED if smtp_code(l, b"421") else UP_ACCEPTED
     if l.upstream == SMTP_UP_GREETING and not smtp_code(l, b"220"):
         return UP_REJECTED
     if upstream_starts_tls(l):

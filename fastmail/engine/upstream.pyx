@@ -10,6 +10,7 @@ cdef void upstream_start(Login *l) noexcept nogil:
     buffer_free(&l.order)
     l.upstream = 0
     l.own_reply = NULL
+    l.reply_passed = False
     l.line = l.reply_scan = 0
     l.tls_due = l.server.proxy_ssl
     l.upstream_tls = l.starttls_offered = l.literal_plus_offered = l.pipelining_offered = False
@@ -114,15 +115,18 @@ cdef UpstreamStep upstream_run(Login *l) noexcept nogil:
 cdef void upstream_rejected(Login *l, Span line) noexcept nogil:
     """proxy_pass_error_message hands the complete reply on; otherwise it is our error, also where TLS is
     still due: what came in clear may be anybody's. The log shows the complete reply; of IMAP's to LOGIN, as
-    nginx does, the tagged line without its tag."""
+    nginx does, the tagged line without its tag. An IMAP client also gets a BYE as the tagged reply to its
+    command: without one it would not know what became of its login."""
     cdef Span reply = span_of(l.reply.data + l.reply.start, l.reply_scan)
     cdef Span shown = span_of(reply.data, reply.size - 2)
     if l.tag_size and l.upstream == IMAP_UP_LOGIN:
         shown = line
         if line.size > l.tag_size and memcmp(line.data, l.tag, l.tag_size) == 0:
             shown = span_of(line.data + l.tag_size, line.size - l.tag_size)
-    if l.server.proxy_pass_error_message and not upstream_starts_tls(l):
+    if (l.server.proxy_pass_error_message or l.reply_passed) and not upstream_starts_tls(l):
         note_quoted(l, LOG_INFO, b"upstream sent invalid response: ", shown)
+        if l.tag_size and imap_bye(line):
+            imap_rejected(l, imap_bye_text(line), span_of(NULL, 0))
         put_span(&l.output, reply)
         return
     note_quoted(l, LOG_ERR, b"upstream sent invalid response: ", shown)

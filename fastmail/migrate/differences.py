@@ -194,7 +194,8 @@ stand before IMAP's tagged one. What a backend sends behind its last login reply
             Difference(
                 """\
 **After a refusal** with `proxy_pass_error_message on` the client gets the reply that was judged, not what
-may follow it.
+may follow it. A `* BYE` from an IMAP backend ends the login at once, and its text also becomes the tagged `NO` to the
+client's command.
 """,
                 servers(lambda server: bool(server["proxy_pass_error_message"])),
             ),

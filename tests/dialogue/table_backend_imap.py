@@ -27,7 +27,7 @@ def with_values(name: str, user: bytes, password: bytes, *orders: bytes) -> Logi
 def refused(
     name: str, said: str, shown: str, *, passed: str | None = None, greeting: bool = False
 ) -> list[Login]:
-    """Both ways: our own error for the client, or the backend's reply as it is."""
+    """Both ways: our own error for the client, or the backend's reply as it is (of a BYE: and tagged)."""
     says: list[tuple[Line, Line]] = [(said, b"")]
     if not greeting:
         says.insert(0, ("* OK hi", LINE))
@@ -103,7 +103,21 @@ LITERAL_PLUS = [
 ]  # fmt: skip
 
 REFUSED = [
-    *refused("a negative greeting", "* BYE full", "* BYE full", greeting=True),
+    *refused("a negative greeting", "* BYE full", "* BYE full", passed="a NO full\n* BYE full", greeting=True),
+    *refused("a negative greeting with a code", "* BYE [UNAVAILABLE] full", "* BYE [UNAVAILABLE] full",
+             passed="a NO [UNAVAILABLE] full\n* BYE [UNAVAILABLE] full", greeting=True),
+    *refused("BYE without a text", "* BYE", "* BYE", passed="a NO closing connection\n* BYE"),
+    *refused("BYE in lower case", "* bye full", "* bye full", passed="a NO full\n* bye full"),
+    *refused("BYE instead of a reply", "* BYE [UNAVAILABLE] down", "* BYE [UNAVAILABLE] down",
+             passed="a NO [UNAVAILABLE] down\n* BYE [UNAVAILABLE] down"),
+    *refused("BYE after an untagged line", "* OK wait\n* BYE down", "* BYE down",
+             passed="a NO down\n* OK wait\n* BYE down"),
+    *refused("a line behind BYE", "* BYE down\na NO down", "* BYE down", passed="a NO down\n* BYE down"),
+    Login("a word that begins like BYE", [("* OK hi", LINE), ("* BYEBYE\na OK in", b"")], reply="* BYEBYE\na OK in"),
+    Login("BYE instead of a go-ahead", [("* OK hi", "a LOGIN {5}"), ("* BYE [UNAVAILABLE] down", b"")], "rejected",
+          "a NO [UNAVAILABLE] down\n* BYE [UNAVAILABLE] down",
+          ['info: upstream sent invalid response: "* BYE [UNAVAILABLE] down"'], client=b"a LOGIN {5+}\r\nus\0er pass\r\n",
+          options=PASS_ON),
     *refused("PREAUTH", "* PREAUTH hi", "* PREAUTH hi", greeting=True),
     *refused("a greeting in lower case", "* ok hi", "* ok hi", greeting=True),
     *refused("a greeting of another protocol", "+OK hi", "+OK hi", greeting=True),

@@ -109,6 +109,21 @@ REFUSED = [
         options=NO_XCLIENT | TOLD_ON,
     ),
     *refused("mail", [*TO_MAIL, ("451 later", b"")], client=ENVELOPE, options=NONE),
+    *refused("greeting, for now", [("421-busy\n421 later", b"")]),
+    *refused("our hello, for now", [*HELLO, ("421 later", b"")]),
+    *refused("xclient, for now", [*NO_HELLO, ("421 later", b"")]),
+    *[
+        smtp(
+            f"recipient, for now, {'passed on' if passed else 'always passed on'}",
+            [*TO_MAIL, ("250 s", RCPT), ("421 later", b"")],
+            "rejected",
+            "421 later",
+            (f'info: {SENT}"421 later"',),
+            client=ENVELOPE,
+            options=NONE | {"proxy_pass_error_message": passed},
+        )
+        for passed in (True, False)
+    ],
 ]
 
 OFFER = "250-e\n250-SIZE\n250 PIPELINING"

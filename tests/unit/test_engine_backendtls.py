@@ -161,6 +161,27 @@ def test_a3_a_refusal_in_clear_is_not_handed_on(
         )
 
 
+UNAVAILABLE = {
+    "imap": b"* BYE [UNAVAILABLE] down",
+    "pop3": b"-ERR [SYS/TEMP] down",
+    "smtp": b"421 4.3.2 down",
+}
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_backend_that_ends_the_login_before_tls(certificate: Certificate, protocol: str) -> None:
+    """What it says instead of its capabilities is in the log; the client gets our own words."""
+    with rig(certificate, protocol, proxy_ssl_starttls=True, proxy_pass_error_message=True) as made:
+        client, backend = login(made, protocol)
+        backend.send(GREETING[protocol])
+        assert backend.line() == ASK[protocol]
+        backend.send(UNAVAILABLE[protocol] + b"\r\n")
+        assert backend.rest() == b""
+        assert client.rest() == INTERNAL[protocol]
+        words = UNAVAILABLE[protocol].decode()
+        until(lambda: any(f'upstream sent invalid response: "{words}" while' in line for line in made.log()))
+
+
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a3_a23_words_in_clear_behind_the_reply(certificate: Certificate, protocol: str) -> None:
     with rig(certificate, protocol, proxy_ssl_starttls=True) as made:
