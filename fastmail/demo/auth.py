@@ -1,14 +1,17 @@
-"""The demo's auth service: nginx's auth_http protocol over aiohttp."""
+"""The demo's auth server: nginx's auth_http protocol over aiohttp."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Self
 from urllib.parse import unquote_to_bytes
 
 from aiohttp import web
 
 from fastmail.demo.mailbox import Store
+from fastmail.demo.screen import Event
+
+_SHOWN = ("Auth-", "Client-")  # how the headers begin that are shown
 
 
 class AuthService:
@@ -17,9 +20,10 @@ class AuthService:
     ``backends``: the port on 127.0.0.1 for each value of Auth-Protocol.
     """
 
-    def __init__(self, store: Store, backends: Mapping[str, int]) -> None:
+    def __init__(self, store: Store, backends: Mapping[str, int], show: Callable[[Event], None]) -> None:
         self._store = store
         self._backends = backends
+        self._show = show
         self.port = 0
 
     async def __aenter__(self) -> Self:
@@ -35,13 +39,22 @@ class AuthService:
         await self._runner.cleanup()
 
     async def _answer(self, request: web.Request) -> web.Response:
-        headers = request.headers
+        protocol = request.headers.get("Auth-Protocol", "")
+        answer = self._judge(request.headers, protocol)
+        asked = _headers((name, value) for name, value in request.headers.items() if name.startswith(_SHOWN))
+        self._show(Event(protocol, "fastmail", "auth", f"{request.method} {request.path}  {asked}"))
+        self._show(Event(protocol, "auth", "fastmail", _headers(answer.items())))
+        return web.Response(headers=answer)
+
+    def _judge(self, headers: Mapping[str, str], protocol: str) -> dict[str, str]:
         # %HH stands for control characters, the space and "%" itself.
         login, password = (unquote_to_bytes(headers.get(name, "")) for name in ("Auth-User", "Auth-Pass"))
-        backend = self._backends.get(headers.get("Auth-Protocol", ""))
+        backend = self._backends.get(protocol)
         accepted = headers.get("Auth-Method") == "plain" and self._store.accepts(login, password)
         if backend is None or not accepted:
-            return web.Response(headers={"Auth-Status": "Invalid login or password", "Auth-Wait": "1"})
-        return web.Response(
-            headers={"Auth-Status": "OK", "Auth-Server": "127.0.0.1", "Auth-Port": str(backend)}
-        )
+            return {"Auth-Status": "Invalid login or password", "Auth-Wait": "1"}
+        return {"Auth-Status": "OK", "Auth-Server": "127.0.0.1", "Auth-Port": str(backend)}
+
+
+def _headers(pairs: Iterable[tuple[str, str]]) -> str:
+    return "  ".join(f"{name}: {value}" for name, value in pairs)

@@ -1,79 +1,133 @@
-"""The command line of ``fastmail demo``."""
+"""Starts the parts of the demo, logs in once by each protocol, and shows what is said."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
+import shlex
 import signal
+import socket
 import sys
-from collections.abc import Coroutine, Mapping, Sequence
+import tempfile
+from collections.abc import Coroutine, Mapping
 from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
 
+from fastmail.demo import certificate
 from fastmail.demo.auth import AuthService
 from fastmail.demo.backend import Backend
 from fastmail.demo.mailbox import PASSWORD, USER, sample_store
+from fastmail.demo.options import Options
 from fastmail.demo.protocols import IMAP, POP3, PROTOCOLS, SMTP
-from fastmail.demo.proxy import CannotStart, Proxy, claim_ports
+from fastmail.demo.proxy import HOST, CannotStart, Ports, Proxy, configuration
+from fastmail.demo.screen import CannotPrint, Event, Screen
+from fastmail.demo.tap import Tap
 from fastmail.demo.tour import SENT_SUBJECT, Conversation, Surprise
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run ``fastmail demo`` with these arguments; returns the exit status."""
-    options = _parser().parse_args(arguments)
+def run(options: Options) -> int:
+    """Serve until Ctrl-C, or check and return; the exit status."""
+    screen = Screen()
     try:
-        return asyncio.run(_demo(options.check, options.ports))
-    except (CannotStart, Surprise, OSError) as error:
+        with tempfile.TemporaryDirectory(prefix="fastmail-demo-") as folder:
+            return asyncio.run(_demo(options, Path(folder), screen))
+    except (CannotStart, CannotPrint, Surprise, OSError) as error:
         print(f"fastmail demo: {error}", file=sys.stderr)
         return 1
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="fastmail demo",
-        description="Serve a small mailbox through fastmail on 127.0.0.1 until Ctrl-C.",
-    )
-    parser.add_argument("--check", action="store_true", help="log in once, then exit with status 0 or 1")
-    parser.add_argument(
-        "--ports",
-        type=_ports,
-        default={protocol.name: protocol.port for protocol in (IMAP, POP3, SMTP)},
-        metavar="IMAP,POP3,SMTP",
-        help=f"ports of the proxy (default {IMAP.port},{POP3.port},{SMTP.port}; 0: any that is free)",
-    )
-    return parser
-
-
-def _ports(text: str) -> dict[str, int]:
-    numbers = text.split(",")
-    if len(numbers) != 3 or not all(n.isdecimal() and int(n) < 65536 for n in numbers):
-        raise argparse.ArgumentTypeError("three port numbers, separated by commas")
-    return dict(zip(("imap", "pop3", "smtp"), map(int, numbers), strict=True))
-
-
-async def _demo(check: bool, wanted: Mapping[str, int]) -> int:
+async def _demo(options: Options, folder: Path, screen: Screen) -> int:
     stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    ports = claim_ports(PROTOCOLS, wanted)
+        loop.add_signal_handler(number, stop.set)
+    events = _Events(screen)
     async with AsyncExitStack() as stack:
-        store = sample_store()
-        backends = {
-            protocol.name: await stack.enter_async_context(Backend(protocol.session, store))
-            for protocol in PROTOCOLS
-        }
-        auth = await stack.enter_async_context(
-            AuthService(store, {name: backend.port for name, backend in backends.items()})
+        auth = await _start_backends(stack, events)
+        trusted = certificate.make(folder)
+        ports = Ports(
+            await _open_taps(stack, options.ports, "--ports", events),
+            await _open_taps(stack, options.tls_ports, "--tls-ports", events) if trusted else {},
         )
-        proxy = await stack.enter_async_context(Proxy(PROTOCOLS, ports, auth.port))
-        finished = await _while_running(proxy, stop, _show(ports, check, stop))
-        return 1 if check and not finished else 0
+        text = configuration(PROTOCOLS, ports, auth.port)
+        proxy = await stack.enter_async_context(Proxy(text, folder, ports, events.show))
+        stack.callback(screen.end)
+        screen.begin(_header(ports, trusted))
+        loop.add_signal_handler(signal.SIGWINCH, screen.redraw)
+        finished = await _while_running(proxy, stop, events, _work(ports.plain, screen, options.check, stop))
+        return 1 if options.check and not finished else 0
 
 
-async def _while_running(proxy: Proxy, stop: asyncio.Event, work: Coroutine[None, None, None]) -> bool:
+class _Events:
+    """Passes events on to the screen. A failure to print ends the demo, not the session being shown."""
+
+    def __init__(self, screen: Screen) -> None:
+        self._screen = screen
+        self._failure: CannotPrint | None = None
+        self._failed = asyncio.Event()
+
+    def show(self, event: Event) -> None:
+        if self._failure is not None:
+            return
+        try:
+            self._screen.show(event)
+        except CannotPrint as error:
+            self._failure = error
+            self._failed.set()
+
+    async def watch(self) -> None:
+        """Return never. Raise CannotPrint when an event could not be shown."""
+        await self._failed.wait()
+        assert self._failure is not None
+        raise self._failure
+
+
+async def _start_backends(stack: AsyncExitStack, events: _Events) -> AuthService:
+    """The mailbox's servers, a tap before each, and the auth server that sends logins there."""
+    store = sample_store()
+    backends: dict[str, int] = {}
+    for protocol in PROTOCOLS:
+        backend = await stack.enter_async_context(Backend(protocol.session, store))
+        tap = Tap(
+            protocol.name, "fastmail", "backend", ("127.0.0.1", backend.port), events.show, relayed=True
+        )
+        backends[protocol.name] = (await stack.enter_async_context(await tap.listen())).port
+    return await stack.enter_async_context(AuthService(store, backends, events.show))
+
+
+async def _open_taps(
+    stack: AsyncExitStack, wanted: Mapping[str, int], option: str, events: _Events
+) -> dict[str, int]:
+    """What clients connect to: a tap for each protocol, on the port that is wanted, or on any for 0."""
+    ports: dict[str, int] = {}
+    for name, port in wanted.items():
+        number = port or _free_port()
+        tap = Tap(name, "client", "fastmail", (HOST, number), events.show, relayed=False)
+        try:
+            await stack.enter_async_context(await tap.listen(port=number))
+        except OSError as error:
+            raise CannotStart(
+                f"cannot listen on 127.0.0.1:{number} for {name}: {os.strerror(error.errno or 0)}"
+                f" (choose other ports with {option})"
+            ) from None
+        ports[name] = number
+    return ports
+
+
+def _free_port() -> int:
+    """A port that nobody has on any address: the tap and the proxy each need it on one."""
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return int(probe.getsockname()[1])
+
+
+async def _while_running(
+    proxy: Proxy, stop: asyncio.Event, events: _Events, work: Coroutine[None, None, None]
+) -> bool:
     """Run ``work`` until it is done (True), the user stops it, or the proxy ends unasked (CannotStart)."""
     shown = asyncio.ensure_future(work)
-    tasks = {shown, asyncio.ensure_future(stop.wait())}
+    tasks: set[asyncio.Future[Any]] = {shown, *map(asyncio.ensure_future, (stop.wait(), events.watch()))}
     try:
         done, _ = await asyncio.wait({*tasks, proxy.ended}, return_when=asyncio.FIRST_COMPLETED)
         if proxy.ended in done:
@@ -89,29 +143,40 @@ async def _while_running(proxy: Proxy, stop: asyncio.Event, work: Coroutine[None
             task.cancel()
 
 
-async def _show(ports: Mapping[str, int], check: bool, stop: asyncio.Event) -> None:
-    """Print how to connect and one login per protocol; then wait for the user, unless ``check``."""
-    _say(f"fastmail is listening on 127.0.0.1. User {USER}, password {PASSWORD}, no encryption.")
-    for protocol in PROTOCOLS:
-        _say(f"\n{protocol.name.upper()}, port {ports[protocol.name]}")
-        _say("    " + protocol.curl.replace("{port}", str(ports[protocol.name])))
-        _say(f"    telnet 127.0.0.1 {ports[protocol.name]}    and type: {protocol.typed}")
+async def _work(ports: Mapping[str, int], screen: Screen, check: bool, stop: asyncio.Event) -> None:
+    """One login by each protocol; then wait for the user, unless ``check``."""
     sent = False
     for protocol in PROTOCOLS:
-        _say(f"\nA login by {protocol.name.upper()} (C: client, S: fastmail, then the backend behind it)\n")
-        async with Conversation(ports[protocol.name], lambda line: _say("    " + line)) as talk:
+        async with Conversation(ports[protocol.name]) as talk:
             seen = await protocol.tour(talk)
         if seen is not None and sent and SENT_SUBJECT not in seen:
             raise Surprise(f"the message sent by SMTP cannot be read by {protocol.name.upper()}")
         sent |= protocol is SMTP
-    _say("\nThe login through the proxy works.")
+    screen.line("The login through the proxy works.")
     if not check:
-        _say("Running; Ctrl-C ends it.")
+        screen.line("Running: type one of the commands above in another terminal. Ctrl-C ends the demo.")
         await stop.wait()
 
 
-def _say(line: str) -> None:
-    try:
-        os.write(1, line.encode() + b"\n")  # print() would try what could not be written again at the end
-    except OSError as error:
-        raise CannotStart(f"cannot write to standard output: {error.strerror}") from None
+def _header(ports: Ports, trusted: Path | None) -> list[str]:
+    """How to connect, by command and by mail program."""
+    plain, tls = ports.plain, ports.tls
+    login = f"{USER}:{PASSWORD}"
+    lines = [f"fastmail demo on 127.0.0.1    user: {USER}    password: {PASSWORD}    Ctrl-C ends it"]
+    for protocol in (IMAP, POP3, SMTP):
+        port = str(plain[protocol.name])
+        lines.append(f" {protocol.name.upper()}  {protocol.curl.replace('{port}', port)}")
+        lines.append(f"       nc -C 127.0.0.1 {port}    and type: {protocol.typed}")
+    lines.append(
+        f" mutt  mutt -e 'set ssl_starttls=no ssl_force_tls=no' -f imap://{login}@127.0.0.1:{plain['imap']}/"
+    )
+    if trusted is None:
+        return [*lines, " TLS   not available here: there is no openssl command to make a certificate with"]
+    url = shlex.quote(f"imaps://localhost:{tls['imap']}/INBOX;UID=1")
+    return [
+        *lines,
+        f" TLS   curl --cacert {shlex.quote(str(trusted))} -u {login} {url}",
+        f"       IMAP {tls['imap']}, POP3 {tls['pop3']}, SMTP {tls['smtp']}; the ports above take STARTTLS",
+        f" Thunderbird  server 127.0.0.1, IMAP port {tls['imap']} and SMTP port {tls['smtp']} with SSL/TLS,"
+        " normal password; accept the certificate",
+    ]

@@ -15,28 +15,24 @@ from fastmail.demo.smtp import SmtpSession
 @dataclass(frozen=True)
 class Protocol:
     name: str  # as the protocol directive has it
-    port: int  # of the proxy, unless --ports says otherwise
     session: type[Session]
     tour: tour.Tour
     directives: str  # further lines for the server block
     curl: str  # {port} is the proxy's
-    typed: str  # what to type after telnet
+    typed: str  # what to type after nc
 
 
 SMTP = Protocol(
     name="smtp",
-    port=1025,
     session=SmtpSession,
     tour=tour.send_by_smtp,
     directives='smtp_auth plain login; smtp_capabilities 8BITMIME PIPELINING "SIZE 67108864";',
-    curl=r"printf 'Subject: Hello\r\n\r\nHi\r\n' | "
-    f"curl -u {USER}:{PASSWORD} --mail-from {ADDRESS} --mail-rcpt {ADDRESS} "
-    "-T - smtp://127.0.0.1:{port}",
+    curl=f"echo Subject: Hi | curl --crlf -u {USER}:{PASSWORD} --mail-from me@localhost --mail-rcpt {ADDRESS}"
+    " -T - smtp://127.0.0.1:{port}",
     typed="EHLO localhost",
 )
 IMAP = Protocol(
     name="imap",
-    port=1143,
     session=ImapSession,
     tour=tour.read_by_imap,
     directives="imap_auth plain; imap_capabilities "
@@ -47,7 +43,6 @@ IMAP = Protocol(
 )
 POP3 = Protocol(
     name="pop3",
-    port=1110,
     session=Pop3Session,
     tour=tour.read_by_pop3,
     directives="pop3_auth plain;",

@@ -1,4 +1,4 @@
-"""A login through the proxy, line by line, as a person would make it with telnet."""
+"""A login through the proxy, line by line, as a person would make it with nc."""
 
 from __future__ import annotations
 
@@ -19,11 +19,10 @@ class Surprise(Exception):
 
 
 class Conversation:
-    """A connection to the proxy whose lines are shown with ``show`` as they come and go."""
+    """A connection to the proxy."""
 
-    def __init__(self, port: int, show: Callable[[str], None]) -> None:
+    def __init__(self, port: int) -> None:
         self._port = port
-        self._show = show
 
     async def __aenter__(self) -> Self:
         self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
@@ -33,7 +32,6 @@ class Conversation:
         self._writer.close()
 
     def say(self, line: str) -> None:
-        self._show("C: " + line)
         self._writer.write(line.encode() + b"\r\n")
 
     async def hear(self, start: str) -> str:
@@ -46,7 +44,6 @@ class Conversation:
         text = line.decode("utf-8", "replace").rstrip("\r\n")
         if not line:
             raise Surprise(f'expected "{start}", but the connection was closed')
-        self._show("S: " + text)
         if not text.startswith(start):
             raise Surprise(f'expected "{start}", got "{text}"')
         return text

@@ -33,6 +33,8 @@ from fastmail.demo.tour import SENT_SUBJECT
 
 SESSIONS: dict[str, type[Session]] = {"imap": ImapSession, "pop3": Pop3Session, "smtp": SmtpSession}
 
+ANY_PORTS = ("--ports", "0,0,0", "--tls-ports", "0,0,0")
+
 LETTER = b"Subject: dots\r\n\r\n.\r\n..two\r\nbare\nLF\r\n" + b"x" * 998 + b"\r\n\xe4\xf6\r\n"
 
 
@@ -222,30 +224,41 @@ def demo(*arguments: str, directory: Path, output: int = subprocess.PIPE) -> Ite
 
 
 def test_demo_check_shows_a_login_and_exits_0(tmp_path: Path) -> None:
-    with demo("--check", "--ports", "0,0,0", directory=tmp_path) as process:
+    with demo("--check", *ANY_PORTS, directory=tmp_path) as process:
         output, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (0, "")
-    for said in (f"C: a1 LOGIN {USER} {PASSWORD}", "S: a1 OK", "S: 235 2.0.0 OK", f"C: PASS {PASSWORD}"):
-        assert said in output
+    lines = [" ".join(line.split()[1:]) for line in output.splitlines()]
+    login = [
+        f"IMAP client -> fastmail a1 LOGIN {USER} {PASSWORD}",
+        f"IMAP fastmail -> auth GET /auth Auth-Method: plain Auth-User: {USER} Auth-Pass: {PASSWORD}"
+        " Auth-Protocol: imap Auth-Login-Attempt: 1 Client-IP: 127.0.0.1",
+        f'IMAP fastmail -> backend a1 LOGIN "{USER}" "{PASSWORD}"',
+        "IMAP client -> backend a2 EXAMINE INBOX",  # relayed, and shown once
+    ]
+    assert [line for line in lines if line in login] == login
+    for said in ("SMTP fastmail -> client 235 2.0.0 OK", f"POP3 client -> fastmail PASS {PASSWORD}"):
+        assert said in lines
+    assert any(line.startswith("IMAP log [info] *2 client logged in, client: 127.0.0.1") for line in lines)
     # Once as sent by SMTP, then as read by IMAP and by POP3.
-    assert output.count(f": Subject: {SENT_SUBJECT}\n") == 3
+    assert sum(line.endswith(f" Subject: {SENT_SUBJECT}") for line in lines) == 3
 
 
 def test_demo_serves_the_curl_lines_it_prints_until_ctrl_c_and_leaves_nothing(tmp_path: Path) -> None:
-    with demo("--ports", "0,0,0", directory=tmp_path) as process:
+    with demo(*ANY_PORTS, directory=tmp_path) as process:
         assert process.stdout is not None and process.stderr is not None
-        port = 0
         commands = []
         for line in process.stdout:
             if "curl " in line:
-                commands.append(line.strip())
-            if line.startswith("IMAP, port"):
-                port = int(line.split()[-1])
+                commands.append(line.split(maxsplit=1)[1])
             if line.startswith("Running"):
                 break
-        assert len(commands) == 3
+        port = int(commands[0].split(":")[-1].split("/")[0])
+        drain = threading.Thread(target=process.stdout.read)
+        drain.start()
+        assert len(commands) == 4  # one of them by TLS, with the demo's certificate
         for command in commands:
-            curl = subprocess.run(command + " -sS", shell=True, capture_output=True, timeout=30)
+            quiet = command.strip().replace("curl ", "curl -sS ")
+            curl = subprocess.run(quiet, shell=True, capture_output=True, timeout=30)
             assert curl.returncode == 0, curl.stderr
         with imaplib.IMAP4("127.0.0.1", port, timeout=10) as client:
             client.login(USER, PASSWORD)
@@ -254,6 +267,7 @@ def test_demo_serves_the_curl_lines_it_prints_until_ctrl_c_and_leaves_nothing(tm
         os.killpg(process.pid, signal.SIGINT)
         assert process.wait(30) == 0
         assert process.stderr.read() == ""
+        drain.join()
     assert not listening(port)
     assert os.listdir(tmp_path) == []
 
@@ -263,7 +277,7 @@ def test_demo_check_that_is_interrupted_has_not_succeeded(tmp_path: Path) -> Non
     read, write = os.pipe()
     room = fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 4096)
     filled = os.write(write, b"x" * (room - 100))
-    with demo("--check", "--ports", "0,0,0", directory=tmp_path, output=write) as process:
+    with demo("--check", *ANY_PORTS, directory=tmp_path, output=write) as process:
         os.close(write)
         wait_for("a first line", lambda: waiting_bytes(read) > filled)
         process.send_signal(signal.SIGINT)
@@ -279,10 +293,10 @@ def waiting_bytes(fd: int) -> int:
 
 @pytest.mark.parametrize("number", [signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP])
 def test_demo_takes_the_proxy_along_whatever_ends_it(tmp_path: Path, number: signal.Signals) -> None:
-    with demo("--ports", "0,0,0", directory=tmp_path) as process:
+    with demo(*ANY_PORTS, directory=tmp_path) as process:
         assert process.stdout is not None
         lines = iter(process.stdout)
-        port = next(int(line.split()[-1]) for line in lines if line.startswith("IMAP, port"))
+        port = next(int(line.split()[3]) for line in lines if "nc -C" in line)
         assert any(line.startswith("Running") for line in lines)
         process.send_signal(number)
         assert process.wait(30) == 0
@@ -293,7 +307,7 @@ def test_demo_takes_the_proxy_along_whatever_ends_it(tmp_path: Path, number: sig
 def test_demo_names_the_port_that_is_in_use(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with demo("--check", "--ports", f"{port},0,0", directory=tmp_path) as process:
+        with demo("--check", "--ports", f"{port},0,0", "--tls-ports", "0,0,0", directory=tmp_path) as process:
             output, errors = process.communicate(timeout=60)
     assert (process.returncode, output) == (1, "")
     assert errors.startswith(
@@ -303,7 +317,7 @@ def test_demo_names_the_port_that_is_in_use(tmp_path: Path) -> None:
 
 
 def test_demo_says_that_it_cannot_print(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "fastmail", "demo", "--check", "--ports", "0,0,0"]
+    command = [sys.executable, "-m", "fastmail", "demo", "--check", *ANY_PORTS]
     environment = dict(os.environ, TMPDIR=str(tmp_path))
     with open("/dev/full", "wb") as full:
         result = subprocess.run(
