@@ -190,6 +190,8 @@ class Engine:
     must not block.
     ``connection_counter`` is a writable buffer of 8 bytes that all workers share: it numbers
     sessions in the logs (``*N``).
+    ``places`` is what workers share to leave clients to each other: a writable buffer with a byte for each
+    worker, 0 where there is none; the number of this one's byte; an eventfd that tells of changes.
     ``syslog`` has the log descriptors that are datagram sockets: server, facility and ``HOST TAG: ``;
     ``memory`` those that stand for a memory log, see memory_log().
     """
@@ -202,6 +204,7 @@ class Engine:
         multi_accept: bool = False,
         exclusive: bool = True,  # EPOLLEXCLUSIVE; off when nested in another epoll
         connection_counter: Any = None,
+        places: tuple[Any, int, int] | None = None,
         log: Sequence[LogTarget] = (),
         syslog: Mapping[int, tuple[Address, int, bytes]] | None = None,
         memory: Mapping[int, Any] | None = None,

@@ -7,6 +7,7 @@ cdef enum:                      # what kind of pointer an epoll event carries, i
     TAG_BACKEND = 2
     TAG_AUTH = 3
     TAG_ORDERS = 4
+    TAG_BELL = 5
     TAG_MASK = 7
 
 cdef enum:                      # what channel_recv() and channel_send() return besides a count

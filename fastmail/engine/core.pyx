@@ -12,6 +12,7 @@ cdef struct Listener:
     bint proxy_protocol         # a PROXY header comes before anything else
     bint tls                    # from the first byte on (listen … ssl)
     bint watched
+    uint32_t accepts            # so far
 
 cdef struct Pipe:
     Pipe *next
@@ -24,6 +25,12 @@ cdef struct Flow:               # one direction of a relay
     uint32_t piped              # bytes in the pipe
     bint bulk                   # a whole shared buffer came at once: splice from now on
 
+cdef enum Room:                 # that a worker has for more clients, see places.pyx
+    ROOM_GONE = 0               # no worker, or one that takes no more clients
+    ROOM_ENOUGH
+    ROOM_SCARCE                 # what is left is needed for the sessions that are there
+    ROOM_NONE
+
 cdef struct Core:
     int epoll
     uint64_t turn               # counts the batches of events
@@ -33,6 +40,13 @@ cdef struct Core:
     Timer body_timer            # when kept auth connections must have got their bodies
     uint64_t accept_pause       # milliseconds without accepting when descriptors have run out
     Timer accept_timer          # when listeners are watched again
+    bint accept_paused          # they are not until then
+    uint8_t *places             # a Room of each worker, shared by all; NULL: there are no others
+    size_t place_count
+    size_t place                # ours
+    int bell                    # an eventfd, shared too: places have changed
+    Room room                   # what ours says
+    bint look_due               # whether to watch the listeners is to be decided anew
     uint64_t *counter           # numbers sessions; shared by the workers
     uint64_t own_counter
     Listener *listeners

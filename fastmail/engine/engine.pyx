@@ -23,7 +23,7 @@ cdef class Engine:
     cdef bint told_drained
 
     def __init__(self, listeners, *, uint32_t worker_connections=512, bint multi_accept=False,
-                 bint exclusive=True, connection_counter=None, log=(), syslog=None,
+                 bint exclusive=True, connection_counter=None, places=None, log=(), syslog=None,
                  memory=None, debug_connection=(),
                  uint64_t accept_pause=500):
         cdef Core *core
@@ -54,6 +54,8 @@ cdef class Engine:
             raise MemoryError
         if connection_counter is not None:
             self.share_counter(connection_counter)
+        if places is not None:
+            self.share_places(places)
         ring_open(&core.events, worker_connections * 2)
         ring_open(&core.orders, worker_connections * 2)
         self.add_listeners(listeners)
@@ -66,6 +68,19 @@ cdef class Engine:
         if self.counter_view.len < 8:
             raise ValueError("connection_counter must have 8 bytes")
         self.core.counter = <uint64_t *> self.counter_view.buf
+        return 0
+
+    cdef int share_places(self, tuple said) except -1:
+        cdef Core *core = self.core
+        cdef size_t place
+        buffer, place, core.bell = said
+        view = memoryview(buffer)
+        if view.readonly or place >= <size_t> view.nbytes:
+            raise ValueError("no such place")
+        self.texts.append(view)
+        core.places = <uint8_t *> PyMemoryView_GET_BUFFER(view).buf
+        core.place_count = <size_t> view.nbytes
+        core.place = place
         return 0
 
     cdef int add_listeners(self, listeners) except -1:
@@ -180,6 +195,12 @@ cdef class Engine:
         for i in range(core.listener_count):
             if not core.listeners[i].shared and not listener_watch(core, &core.listeners[i]):
                 raise OSError(fm_errno(), "epoll_ctl() failed")
+        if core.places != NULL:
+            event.events = EPOLLIN | EPOLLET    # nobody reads it: each ring is an edge
+            event.data.u64 = TAG_BELL
+            if epoll_ctl(core.epoll, EPOLL_CTL_ADD, core.bell, &event) < 0:
+                raise OSError(fm_errno(), "epoll_ctl() failed")
+            place_mark(core, ROOM_ENOUGH)
         return 0
 
     cdef Core *open_core(self) except NULL:
@@ -289,6 +310,7 @@ cdef class Engine:
         if core == NULL:
             return
         self.core = NULL
+        place_mark(core, ROOM_GONE)
         for slot in range(core.table_size):
             if core.table[slot] != NULL:
                 session_close(core, core.table[slot])

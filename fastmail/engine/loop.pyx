@@ -8,7 +8,7 @@ cdef enum:
 
 # --- limits --------------------------------------------------------------------------------------
 
-cdef inline bint connections_left(Core *core) noexcept nogil:
+cdef inline bint connections_left(const Core *core) noexcept nogil:
     return core.connections < core.worker_connections
 
 
@@ -65,7 +65,12 @@ cdef void listeners_resume(Core *core) noexcept nogil:
     for i in range(core.listener_count):
         if not core.listeners[i].watched and not core.listeners[i].shared and not core.draining \
                 and not listener_watch(core, &core.listeners[i]):
-            timer_start(&core.wheel, &core.accept_timer, core.clock.now + core.accept_pause)
+            accept_pause(core)
+
+
+cdef void accept_pause(Core *core) noexcept nogil:
+    core.accept_paused = True
+    timer_start(&core.wheel, &core.accept_timer, core.clock.now + core.accept_pause)
 
 
 cdef void accept_failed(Core *core, int err) noexcept nogil:
@@ -78,7 +83,7 @@ cdef void accept_failed(Core *core, int err) noexcept nogil:
         line_error(&line, err)
         line_write(&line, &core.log, level)
     listeners_unwatch(core)
-    timer_start(&core.wheel, &core.accept_timer, core.clock.now + core.accept_pause)
+    accept_pause(core)
 
 
 cdef Listener *listener_of(Listener *listener, int fd) noexcept nogil:
@@ -110,6 +115,8 @@ cdef void accept_from(Core *core, Listener *listener) noexcept nogil:
     for _ in range(ACCEPTS_MAX if core.multi_accept else 1):
         if not listener.watched:
             return
+        if place_hand_over(core):
+            return
         size = sizeof(peer)
         memset(&peer, 0, sizeof(peer))
         fd = accept4(listener.fd, <sockaddr *> &peer, &size, SOCK_NONBLOCK | SOCK_CLOEXEC)
@@ -129,6 +136,7 @@ cdef void accept_from(Core *core, Listener *listener) noexcept nogil:
             close(fd)
             continue
         session_begin(core, s)
+        listener_queue_again(core, listener)
 
 
 # --- orders from Python --------------------------------------------------------------------------
@@ -192,12 +200,17 @@ cdef void dispatch(Core *core, const epoll_event *event) noexcept nogil:
         accept_from(core, <Listener *> owner)
     elif tag == TAG_ORDERS:
         take_orders(core)
+    elif tag == TAG_BELL:
+        core.look_due = True
 
 
 cdef void timer_fired(void *context, Timer *t) noexcept nogil:
     cdef Core *core = <Core *> context
     if t == &core.accept_timer:
-        listeners_resume(core)
+        core.accept_paused = False
+        if core.places == NULL:
+            listeners_resume(core)
+        core.look_due = True
     elif t == &core.pipe_timer:
         pipes_empty_pool(core)
     elif t == &core.body_timer:
@@ -264,6 +277,7 @@ cdef bint turn(Core *core, bint wait) noexcept nogil:
     clock_update(&core.clock)
     if fm_load_acquire(&core.stop_ordered):
         core.finished = True
+        place_mark(core, ROOM_GONE)
         return False
     for i in range(n):          # these first: see auth_idle()
         if events[i].data.u64 & TAG_MASK == TAG_AUTH:
@@ -280,6 +294,7 @@ cdef bint turn(Core *core, bint wait) noexcept nogil:
         begin_draining(core)
     if fm_load_acquire(&core.cut_ordered) and not core.cutting:
         begin_cutting(core)
+    place_update(core)
     for i in range(core.sink_count):
         if core.sinks[i].pending.end:
             sink_flush(&core.sinks[i])
@@ -292,6 +307,7 @@ cdef void begin_draining(Core *core) noexcept nogil:
     """Sessions go on in every phase; nobody new comes in (reference 11.4)."""
     core.draining = True
     listeners_unwatch(core)
+    place_mark(core, ROOM_GONE)
     tell(core, &core.not_accepting)
 
 

@@ -55,6 +55,8 @@ cdef extern from * nogil:
     }
     static inline void shared_unlock(SharedLock *l) { pthread_mutex_unlock(&l->mutex); }
 
+    static inline void fm_fence(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
+
     static inline int fm_lowest_bit(uint64_t v) { return __builtin_ctzll(v); }
     static inline int fm_errno(void) { return errno; }
     static inline void fm_set_errno(int v) { errno = v; }
@@ -68,6 +70,7 @@ cdef extern from * nogil:
     uint64_t fm_fetch_add(uint64_t *p, uint64_t n) noexcept
     uint32_t fm_load_acquire(const uint32_t *p) noexcept
     void fm_store_release(uint32_t *p, uint32_t v) noexcept
+    void fm_fence() noexcept
     int fm_lowest_bit(uint64_t v) noexcept
     int fm_errno() noexcept
     void fm_set_errno(int v) noexcept

@@ -51,24 +51,27 @@ cdef int ring_open(Ring *r, uint32_t capacity) except -1:
     while size < capacity:
         size *= 2
     r.slots = <Message *> calloc(size, sizeof(Message))
+    if r.slots == NULL:
+        raise MemoryError
     r.mask = size - 1
     r.eventfd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)
-    if r.slots == NULL or r.eventfd < 0:
-        raise MemoryError
+    if r.eventfd < 0:
+        raise OSError(fm_errno(), "eventfd() failed")
     return 0
 
 
 cdef void ring_close(Ring *r) noexcept nogil:
     cdef Message m
     if r.slots == NULL:
-        return
+        return                      # never opened
     while ring_take(r, &m):
         if m.kind == ORDER_RENEW:
             names_free(<TLSNames *> (m.data.data + m.data.start))
         buffer_free(&m.data)
     free(r.slots)
     r.slots = NULL
-    close(r.eventfd)
+    if r.eventfd >= 0:
+        close(r.eventfd)
 
 
 cdef bint ring_put(Ring *r, const Message *m) noexcept nogil:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import socket
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from fastmail.config.address import Network
 from fastmail.logs import MemoryLog, Syslog
 from fastmail.server import StartFailed
 from fastmail.server.auth_caches import AuthCaches
+from fastmail.server.shared import Share
 from fastmail.server.sockets import key, wildcard_of
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def client_buffer(server: ServerConfiguration) -> int:
     return size
 
 
-def make_engine(cycle: Cycle, counter: mmap.mmap, *, exclusive: bool) -> _speedups.Engine:
+def make_engine(cycle: Cycle, share: Share, *, exclusive: bool) -> _speedups.Engine:
     """An engine that serves all of the cycle's listening sockets; only after the fork."""
     pairs = [
         (listen, server)
@@ -132,7 +132,8 @@ def make_engine(cycle: Cycle, counter: mmap.mmap, *, exclusive: bool) -> _speedu
         worker_connections=min(events["worker_connections"], MAX_CONNECTIONS),
         multi_accept=events["multi_accept"],
         exclusive=exclusive,
-        connection_counter=counter,
+        connection_counter=share.counter,
+        places=share.places,
         log=cycle.log.targets(),
         syslog={
             fd: ((log.server.family, log.server.address), log.server.facility, _bytes(log.server.header))

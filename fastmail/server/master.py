@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import mmap
 import os
 import select
 import signal
@@ -22,6 +21,7 @@ from fastmail.logs import CRIT, Log
 from fastmail.server import StartFailed, certificates, environment, pidfile, upgrade, worker
 from fastmail.server.certificates import CertificateWatch
 from fastmail.server.cycle import Cycle, refuse
+from fastmail.server.shared import Share, Shared
 from fastmail.server.systemd import Notifier
 from fastmail.server.title import set_title
 
@@ -56,6 +56,7 @@ class Child:
     number: int  # its place among the workers, from 0
     started: float  # time.monotonic()
     cycle: Cycle  # what it serves
+    place: int | None  # in what the workers share
     channel: socket.socket  # where renewed certificates are sent, and where it says that it serves
     serving: bool = False  # has said so
     leaving: bool = False  # was told to stop: not to be replaced
@@ -75,6 +76,7 @@ class Master:
         cycle: Cycle,
         command: str,
         notifier: Notifier,
+        shared: Shared,
         *,
         daemonized: bool,
         predecessor: int | None = None,
@@ -89,7 +91,7 @@ class Master:
         self._notifier = notifier
         self._ready = False  # the service manager knows that we serve
         self._daemonized = daemonized
-        self._counter = mmap.mmap(-1, 8)  # shared with the workers: numbers sessions over all reloads
+        self._shared = shared
         self._children: dict[int, Child] = {}
         self._respawns: list[tuple[float, int]] = []  # when to start workers in the place of dead ones
         self._predecessor = predecessor
@@ -383,9 +385,11 @@ class Master:
             self._log.alert('socketpair() failed while spawning "worker process"', error)
             self._respawns.append((time.monotonic() + RESPAWN_PAUSE, number))
             return
+        place = self._shared.take()
         try:
             pid = os.fork()
         except OSError as error:
+            self._shared.give_back(place)
             ours.close()
             theirs.close()
             self._log.alert('fork() failed while spawning "worker process"', error)
@@ -395,10 +399,10 @@ class Master:
             for child in self._children.values():
                 child.channel.close()
             ours.close()
-            _be_worker(self._cycle, self._counter, number, theirs)
+            _be_worker(self._cycle, self._shared.share(place), number, theirs)
         theirs.close()
         ours.setblocking(False)
-        self._children[pid] = Child(number, time.monotonic(), self._cycle, ours)
+        self._children[pid] = Child(number, time.monotonic(), self._cycle, place, ours)
         self._log.notice(f"start worker process {pid}")
 
     def _reap(self) -> None:
@@ -414,6 +418,7 @@ class Master:
             kind = "worker" if child is not None else "new binary" if pid == self._successor else "unknown"
             if child is not None:
                 child.channel.close()
+                self._shared.give_back(child.place)
             sensible = self._report(f"{kind} process {pid}", status)
             if pid == self._successor:
                 self._lose_successor()
@@ -464,12 +469,12 @@ def _push(child: Child) -> None:
         child.pending = b""
 
 
-def _be_worker(cycle: Cycle, counter: mmap.mmap, number: int, channel: socket.socket) -> None:
+def _be_worker(cycle: Cycle, share: Share, number: int, channel: socket.socket) -> None:
     """The rest of a forked process's life; does not return into the master's code."""
     code = worker.FAILED
     try:
         set_title(f"{cycle.options.identity}: worker process")
-        code = worker.run(cycle, counter, number=number, channel=channel)
+        code = worker.run(cycle, share, number=number, channel=channel)
         _check_leaks()
     finally:
         os._exit(code)

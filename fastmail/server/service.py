@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import mmap
 import signal
 import threading
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from fastmail.config import ServerConfiguration
 from fastmail.resolver import ClientNames, Resolver
 from fastmail.server.cycle import Cycle
 from fastmail.server.engine import carried_by_aiohttp, make_engine
+from fastmail.server.shared import Share
 
 Guard = Callable[[Callable[[], None]], Callable[[], None]]
 
@@ -21,7 +21,7 @@ Guard = Callable[[Callable[[], None]], Callable[[], None]]
 class Service:
     """An engine on a thread of its own (or ``nested`` in the loop), fed from the loop."""
 
-    def __init__(self, cycle: Cycle, counter: mmap.mmap, *, nested: bool) -> None:
+    def __init__(self, cycle: Cycle, share: Share, *, nested: bool) -> None:
         self.cycle = cycle
         self.draining = False
         self.failure: BaseException | None = None
@@ -29,7 +29,7 @@ class Service:
         self._thread: threading.Thread | None = None
         self.ended = False  # run() has returned
         self._closed = False
-        self.engine = make_engine(cycle, counter, exclusive=not nested)
+        self.engine = make_engine(cycle, share, exclusive=not nested)
         self._auth = self._auth_clients()
         self._names = ClientNames(self.engine)
         self._resolvers: dict[int, Resolver] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 import resource
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from fastmail.config import ConfigError, Configuration
 from fastmail.logs import Log
 from fastmail.server import StartFailed, built_by, master, pidfile, product, worker
 from fastmail.server.cycle import Cycle, Options, refuse, report
+from fastmail.server.shared import Shared, unshared
 from fastmail.server.systemd import NOTIFY_SOCKET, Activated, Notifier
 from fastmail.server.title import prepare
 from fastmail.server.upgrade import Inherited
@@ -42,6 +42,7 @@ def start(options: Options, bootstrap: Log, command: str) -> int:
                 cycle.log.notice(f'"daemon on" ignored: {NOTIFY_SOCKET} is set')
             else:
                 _daemonize()
+        shared = Shared()
         master.block_signals()
         pidfile.write(cycle.pid_path, f"{os.getpid()}\n")
     except StartFailed as error:
@@ -60,10 +61,11 @@ def start(options: Options, bootstrap: Log, command: str) -> int:
             cycle,
             command,
             notifier,
+            shared,
             daemonized=daemonized,
             predecessor=os.getppid() if inherited.started_by_master else None,
         ).run()
-    return worker.run_single(cycle, mmap.mmap(-1, 8), notifier)
+    return worker.run_single(cycle, unshared(), notifier)
 
 
 def check(options: Options, bootstrap: Log, parsed: Callable[[Configuration], None]) -> Configuration | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import mmap
 import os
 import signal
 import socket
@@ -27,6 +26,7 @@ from fastmail.server.certificates import CertificateWatch, Receiver
 from fastmail.server.cycle import Cycle, refuse
 from fastmail.server.privileges import DropFailed
 from fastmail.server.service import Service
+from fastmail.server.shared import Share
 from fastmail.server.systemd import Notifier
 from fastmail.server.title import set_title
 
@@ -51,19 +51,19 @@ class Worker:
     """
 
     def __init__(
-        self, cycle: Cycle, counter: mmap.mmap, *, single: bool = False, notifier: Notifier | None = None
+        self, cycle: Cycle, share: Share, *, single: bool = False, notifier: Notifier | None = None
     ) -> None:
         """``notifier`` is for a single process; a master tells for its workers."""
         self.cycle = cycle
         self._notifier = notifier or Notifier()
-        self._counter = counter
+        self._share = share
         self._single = single
         self._nested = os.environ.get("FASTMAIL_ENGINE") == NESTED
         self._code = OK
         self._draining = False
         self._ending = False
         self._retiring: set[asyncio.Task[None]] = set()
-        self._service = Service(cycle, counter, nested=self._nested)
+        self._service = Service(cycle, share, nested=self._nested)
         self._services = [self._service]  # that have not been closed
         self.channel: socket.socket | None = None
         self._receiver = Receiver()
@@ -190,7 +190,7 @@ class Worker:
                 cycle.bind(old)
                 if cycle.pid_path != old.pid_path:
                     pidfile.write(cycle.pid_path, f"{os.getpid()}\n")
-                service = Service(cycle, self._counter, nested=self._nested)
+                service = Service(cycle, self._share, nested=self._nested)
             except StartFailed:
                 cycle.abandon(old)
                 raise
@@ -282,7 +282,7 @@ class Worker:
         self._log.notice("exit")
 
 
-def run(cycle: Cycle, counter: mmap.mmap, *, number: int = 0, channel: socket.socket | None = None) -> int:
+def run(cycle: Cycle, share: Share, *, number: int = 0, channel: socket.socket | None = None) -> int:
     """The life of a worker of a master: returns its exit code, raises nothing.
 
     ``number`` is its place among the workers, from 0; by ``channel`` the master sends renewed certificates.
@@ -295,15 +295,15 @@ def run(cycle: Cycle, counter: mmap.mmap, *, number: int = 0, channel: socket.so
         process.settle(cycle, number)
 
     process.set_limits(cycle)
-    worker = _make(cycle, counter, settle)
+    worker = _make(cycle, share, settle)
     if worker is not None:
         worker.channel = channel
     return FATAL if worker is None else _run(worker)
 
 
-def run_single(cycle: Cycle, counter: mmap.mmap, notifier: Notifier) -> int:
+def run_single(cycle: Cycle, share: Share, notifier: Notifier) -> int:
     """``master_process off``: this process is the only worker, and stays who it is. Returns the exit code."""
-    worker = _make(cycle, counter, lambda: environment.reduce(cycle.configuration.main["env"]), notifier)
+    worker = _make(cycle, share, lambda: environment.reduce(cycle.configuration.main["env"]), notifier)
     code = FATAL if worker is None else _run(worker)
     last = cycle if worker is None else worker.cycle
     pidfile.remove(last.pid_path, last.log)
@@ -312,7 +312,7 @@ def run_single(cycle: Cycle, counter: mmap.mmap, notifier: Notifier) -> int:
 
 
 def _make(
-    cycle: Cycle, counter: mmap.mmap, settle: Callable[[], None], notifier: Notifier | None = None
+    cycle: Cycle, share: Share, settle: Callable[[], None], notifier: Notifier | None = None
 ) -> Worker | None:
     """A worker that is who it will be, with ``notifier`` a single one.
 
@@ -320,7 +320,7 @@ def _make(
     """
     log = cycle.log
     try:
-        worker = Worker(cycle, counter, single=notifier is not None, notifier=notifier)
+        worker = Worker(cycle, share, single=notifier is not None, notifier=notifier)
         settle()
     except DropFailed as error:
         log.log(LEVELS.index(error.level), str(error))

@@ -11,13 +11,14 @@ from typing import Any
 from .bench import Bench, Scenario, Turns, under_load
 from .figures import Against, Figure, Slice, Subject, Target
 from .loadgen import Loadgen
-from .measure import MeasurementError, Processor, voluntary_switches
+from .measure import MeasurementError, Processor, descriptors, voluntary_switches
 from .proxies import START, Proxy
 
 FULL_HOUSE = 9000
 HOUSES = (1000, 3000, FULL_HOUSE)  # idle sessions
 MANY_WORKERS = 8
 ACCEPTS = 50
+STAYING = 200
 APART = 0.002  # seconds between two of them: every worker sleeps again
 
 
@@ -167,6 +168,41 @@ class WakeUps(Scenario):
 
     def seconds_each(self, bench: Bench) -> float:
         return 2.2 * ACCEPTS * APART + 0.1
+
+
+class Balance(Scenario):
+    """Clients that come one after the other and stay: which share of them has the busier of two workers?"""
+
+    key = "workers"
+
+    def __init__(self) -> None:
+        title = f"share of the busier of 2 workers, {STAYING} sessions"
+        super().__init__(Figure(title, "%", 100.0, Against.NOTHING, Target(0.60, 0.55)))
+
+    @contextmanager
+    def turns(self, bench: Bench, proxies: Sequence[Proxy]) -> Iterator[Turns]:
+        cores = [bench.stage.proxy_core, bench.stage.load_core]
+        with ExitStack() as stack:
+            found: Turns = {}
+            for proxy in proxies:
+                fresh = stack.enter_context(bench.started(proxy.variant, workers=2, cores=cores))
+                bench.warm_up(fresh)
+                found[Subject(proxy.name)] = partial(self.slice, bench, fresh)
+            yield found
+
+    def slice(self, bench: Bench, proxy: Proxy) -> Slice:
+        workers = proxy.server.workers
+        before = [descriptors(worker) for worker in workers]
+        with ExitStack() as stack:
+            for _ in range(STAYING):
+                stack.enter_context(_greeted(proxy))
+            shares = [descriptors(worker) - idle for worker, idle in zip(workers, before, strict=True)]
+        while any(descriptors(worker) > idle for worker, idle in zip(workers, before, strict=True)):
+            time.sleep(APART)
+        return Slice(self._values(max(shares) / STAYING))
+
+    def seconds_each(self, bench: Bench) -> float:
+        return 0.1
 
 
 def _greeted(proxy: Proxy) -> socket.socket:

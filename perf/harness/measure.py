@@ -73,6 +73,14 @@ def memory(pid: int) -> Memory:
         raise MeasurementError(f"cannot read the memory of the worker (process {pid}): {error}") from error
 
 
+def descriptors(pid: int) -> int:
+    """How many a process has open. Raises MeasurementError."""
+    try:
+        return len(os.listdir(f"/proc/{pid}/fd"))
+    except OSError as error:
+        raise MeasurementError(f"cannot count the descriptors of worker {pid}: {error}") from error
+
+
 def voluntary_switches(pids: Iterable[int]) -> int:
     """How often threads of these processes have gone to sleep so far. Raises MeasurementError."""
     total = 0

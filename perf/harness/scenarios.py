@@ -1,7 +1,7 @@
 """Everything that is measured, in the order of the report."""
 
 from .bench import Scenario
-from .crowd import FULL_HOUSE, HOUSES, LoginsBesideIdle, TwoWorkers, WakeUps
+from .crowd import FULL_HOUSE, HOUSES, Balance, LoginsBesideIdle, TwoWorkers, WakeUps
 from .life import Life
 from .logins import LoginLatency, Logins, SystemCallsOfLogins, TLSLogins
 from .relay import Bulk, Exchange, Storm
@@ -30,7 +30,7 @@ def scenarios(
     if "smtp" in protocols:
         everything.append(LoginLatency("envelope"))
     everything += [LoginsBesideIdle(sessions) for sessions in HOUSES]
-    everything += [TwoWorkers(), WakeUps(), Storm()]
+    everything += [TwoWorkers(), Balance(), WakeUps(), Storm()]
     return [scenario for scenario in everything if scenario.key in chosen]
 
 

@@ -13,25 +13,33 @@ NGINX_MODULE = "/usr/lib/nginx/modules/ngx_mail_module.so"
 
 
 class Proxy(Program):
-    """A started proxy with one worker.
+    """A started proxy, with one worker unless ``workers`` says otherwise.
 
     ``main`` is put before the events block: ``user nobody;``, for example.
     """
 
-    def __init__(self, kind: str, mail: str, listens: Sequence[int], *, main: str = "") -> None:
+    def __init__(
+        self, kind: str, mail: str, listens: Sequence[int], *,
+        main: str = "", workers: int = 1, connections: int = 4096,
+    ) -> None:  # fmt: skip
         super().__init__(kind)
         (self.directory / "logs").mkdir()
         self.configuration = self.directory / "nginx.conf"
         self.configuration.write_text(
-            f"{main}\nworker_processes 1;\nerror_log logs/error.log info;\npid nginx.pid;\n"
-            f"events {{ worker_connections 4096; }}\nmail {{\n{mail}\n}}\n"
+            f"{main}\nworker_processes {workers};\nerror_log logs/error.log info;\npid nginx.pid;\n"
+            f"events {{ worker_connections {connections}; }}\nmail {{\n{mail}\n}}\n"
         )
-        self._start(self._command(), listens, lambda: children(self._process.pid) != [])
+        self._start(self._command(), listens, lambda: len(self.workers) == workers)
+
+    @property
+    def workers(self) -> list[int]:
+        """The workers' process ids."""
+        return children(self._process.pid)
 
     @property
     def worker(self) -> int:
         """The worker's process id. Raises ProgramError if there is not exactly one."""
-        workers = children(self._process.pid)
+        workers = self.workers
         if len(workers) != 1:
             raise ProgramError(f"{self.name} has workers {workers}, not one")
         return workers[0]
