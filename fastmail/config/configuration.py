@@ -3,6 +3,7 @@
 import os
 import ssl
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from fastmail._speedups import TLSContext
@@ -14,7 +15,7 @@ from .directives import BLOCK, TABLE
 from .error_log import ErrorLog
 from .errors import ConfigError
 from .listen import Listen
-from .parser import Parser, inherited
+from .parser import IGNORED_BLOCK, Parser, inherited
 from .statement import Environment, Scope
 from .tls import ServerTLS
 
@@ -26,6 +27,8 @@ class ServerConfiguration(Mapping[str, Any]):
         self._values = inherited(server, environment)
         self._values["error_log"] = tuple(self._values["error_log"] or main_log)
         self._values["server_name"] = self._values["server_name"] or environment.host_name
+        if self._values["ssl"]:
+            self._values["listen"] = tuple(replace(listen, ssl=True) for listen in self._values["listen"])
         self.location = server.place
         self.tls: ServerTLS | None = server.tls
         self.proxy_tls: TLSContext | None = server.proxy_tls
@@ -142,9 +145,13 @@ def load(
         defaults=defaults or Defaults.of(identity),
     )
     parser = Parser(environment)
-    if globals_text:
-        parser.parse_text(globals_text)
-    parser.parse_file(path)
+    try:
+        if globals_text:
+            parser.parse_text(globals_text)
+        parser.parse_file(path)
+    except ConfigError as error:
+        error.warnings = tuple(message for message in environment.messages if IGNORED_BLOCK not in message[1])
+        raise
     return Configuration(path, parser)
 
 

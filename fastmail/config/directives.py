@@ -307,7 +307,10 @@ def _ssl(name: str, arguments: Arguments, kind: Kind, default: object, text: str
 
 
 SSL = (
-    _ssl("starttls", _1, enum("off", "on", "only"), "off",
+    _ssl("ssl", _1, Kind("flag", tls.parse_ssl), False,
+         "Speaks TLS from the first byte on every address of the server. Deprecated, with a warning: use the "
+         "`ssl` parameter of `listen`. nginx 1.25.1 removed it."),
+    _ssl("starttls", _1, Kind("enum", tls.parse_starttls, choices=tls.STARTTLS.choices), "off",
          "STARTTLS (POP3: STLS): offered, or required before a login."),
     _ssl("ssl_certificate", _1, STRINGS, (),
          "Certificate and chain: a file, or `data:` and PEM. Of several, each client gets one of a type it "

@@ -14,6 +14,8 @@ class ConfigError(Exception):
     def __init__(self, message: str, level: str = "emerg") -> None:
         super().__init__(message)
         self.level = level
+        self.warnings: tuple[tuple[str, str], ...] = ()
+        """Level and text of what nginx says before it, while the file is read."""
 
 
 def located(message: str, place: str) -> str:

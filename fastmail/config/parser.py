@@ -14,6 +14,7 @@ from .directives import BLOCK, TABLE
 from .errors import ConfigError, failed
 from .foreign import FOREIGN
 from .lexer import Lexer
+from .removed import REMOVED
 from .statement import Context, Environment, Ignored, Scope, Statement, c_string
 
 IGNORED_BLOCK = "block has no use in a mail proxy, ignored"
@@ -72,7 +73,7 @@ class Parser:
         name, scope = statement.name, statement.scope
         directive = TABLE.get(name)
         if directive is None and name not in FOREIGN:
-            raise statement.error(f'unknown directive "{c_string(name)}"')
+            raise statement.error(f'unknown directive "{c_string(name)}"{REMOVED.get(name, "")}')
         if directive is None or scope.context not in directive.contexts:
             raise statement.directive_error("is not allowed here")
         if opened and not directive.arguments.block:

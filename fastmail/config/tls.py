@@ -17,6 +17,7 @@ from fastmail._speedups import TLSContext, TLSError, use_engine
 
 from . import units
 from .errors import ConfigError, failed, located
+from .kinds import FLAG, enum
 from .session_cache import SessionCache
 from .zone import Zone
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 RELOAD = 10_000
 """Milliseconds between two looks at certificate files: ``ssl_certificate_reload on``."""
+
+STARTTLS = enum("off", "on", "only")
 
 _LONGEST_PASSWORD = 4096  # bytes of a line, with its end
 
@@ -99,6 +102,23 @@ def parse_reload(statement: Statement, previous: Any) -> int:
         raise statement.directive_error("invalid value") from None
 
 
+def parse_ssl(statement: Statement, previous: Any) -> bool:
+    """``ssl on | off``, which nginx 1.25.1 removed."""
+    enabled: bool = FLAG.parse(statement, previous)
+    statement.warn('the "ssl" directive is deprecated, use the "listen ... ssl" directive instead')
+    if enabled and statement.scope.values.get("starttls", "off") != "off":
+        raise statement.error('"starttls" directive conflicts with "ssl on"')
+    return enabled
+
+
+def parse_starttls(statement: Statement, previous: Any) -> str:
+    """``starttls off | on | only``; like nginx, compared with ``ssl`` of the same level alone."""
+    mode: str = STARTTLS.parse(statement, previous)
+    if mode != "off" and statement.scope.values.get("ssl"):
+        raise statement.error('"ssl" directive conflicts with "starttls"')
+    return mode
+
+
 def parse_engine(statement: Statement, previous: Any) -> str:
     """``ssl_engine``: an OpenSSL engine does what it can, from now on."""
     name = statement.words[1]
@@ -126,15 +146,17 @@ def parse_password_file(statement: Statement, previous: Any) -> tuple[bytes, ...
 
 
 def load(server: Scope, values: Mapping[str, Any], environment: Environment, end: str) -> ServerTLS | None:
-    """What ``server`` needs; None if it has neither ``listen … ssl`` nor ``starttls``. Raises ConfigError.
+    """What ``server`` needs; None if it has no ``listen … ssl``, ``ssl``, ``starttls``. Raises ConfigError.
 
     ``values`` has its directives and those it inherits; ``end`` is the place of the closing brace of `mail`.
     """
     listens = [listen for listen in values["listen"] if listen.ssl]
     if listens:
         reason = f'the "listen ... ssl" directive in {listens[-1].location}'
+    elif values["ssl"]:
+        reason = f'the "ssl" directive in {_place_of_mode(server)}'
     elif values["starttls"] != "off":
-        reason = f'the "starttls" directive in {place_of("starttls", server)}'
+        reason = f'the "starttls" directive in {_place_of_mode(server)}'
     else:
         return None
     certificates, keys = values["ssl_certificate"], values["ssl_certificate_key"]
@@ -238,6 +260,15 @@ def _set_session_cache(context: TLSContext, server: Scope) -> Zone | None:
 def place_of(name: str, server: Scope) -> str:
     """FILE:LINE of the directive that holds for the server."""
     return next(scope.places[name] for scope in _levels(server) if name in scope.places)
+
+
+def _place_of_mode(server: Scope) -> str:
+    """FILE:LINE of the last ``ssl`` or ``starttls`` of the nearest level that has any (nginx)."""
+    places = (
+        [place for name, place in scope.places.items() if name in ("ssl", "starttls")]
+        for scope in _levels(server)
+    )
+    return next(found[-1] for found in places if found)
 
 
 def _levels(server: Scope) -> list[Scope]:

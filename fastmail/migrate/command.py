@@ -27,7 +27,8 @@ def main(arguments: Sequence[str]) -> int:
         configuration = config.load(path, prefix=prefix, identity="nginx")
         warnings = [*configuration.messages, *configuration.check()]
     except ConfigError as error:
-        _complain(error.level, str(error))
+        for level, text in (*error.warnings, (error.level, str(error))):
+            _complain(level, text)
         return 1
     for level, text in warnings:
         if not report.is_about_ignored(text):

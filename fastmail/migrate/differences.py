@@ -369,6 +369,13 @@ proxy, and a shared `nginx.conf` should load.
             ),
             Difference(
                 """\
+**`ssl on`** is taken with the warning of nginx 1.25.0 and older; newer ones refuse it. For directives that nginx
+removed long ago, the error names what replaces them.
+""",
+                servers(lambda server: bool(server["ssl"])),
+            ),
+            Difference(
+                """\
 **`load_module`** loads nothing: the mail module is part of fastmail. Its directives are known without it, and a
 module that does not exist or is named twice is no error. `google_perftools_profiles` and `quic_bpf` are accepted
 whichever way nginx was built.

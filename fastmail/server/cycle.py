@@ -198,7 +198,9 @@ class Cycle:
 
 
 def refuse(error: ConfigError | StartFailed, log: Log) -> None:
-    """Write why a configuration cannot be put in force."""
+    """Write why a configuration cannot be put in force, after the warnings that reading it left."""
+    if isinstance(error, ConfigError):
+        report(error.warnings, log)
     log.log(LEVELS.index(error.level), str(error))
 
 

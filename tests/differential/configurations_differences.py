@@ -84,10 +84,18 @@ NO_CA = refused("no ssl_client_certificate or ssl_trusted_certificate for ssl_ve
 MODULE_MISSING = "Debian's nginx is without this module"
 DIFFERENCES = [
     Difference(
-        'older nginx: "ssl" is a directive',
+        "a directive that nginx has removed: what replaces it is named",
         {
-            "main: ssl on;": refused('unknown directive "ssl" in DIR/n.conf:3'),
-            "mail: ssl on;": refused('unknown directive "ssl" in DIR/n.conf:4'),
+            "main: imap { }": refused(
+                'unknown directive "imap", use the "mail" directive instead in DIR/n.conf:3'
+            ),
+            "mail: so_keepalive on;": refused(
+                'unknown directive "so_keepalive", use the "so_keepalive" parameter of the "listen" directive '
+                "instead in DIR/n.conf:4"
+            ),
+            "main: worker_threads 4;": refused(
+                'unknown directive "worker_threads", it has no use here and can be removed in DIR/n.conf:3'
+            ),
         },
     ),
     Difference(

@@ -104,6 +104,32 @@ CERTIFICATES = Table(
     ],
 )  # fmt: skip
 
+# The directive that nginx removed in 1.25.1; {0} and {1} stand on lines of their own.
+_SSL_IN_A_SERVER = [
+    "ssl on;", "ssl off;", "ssl ON;", "ssl;", "ssl on off;", "ssl yes;", "ssl on;\nssl on;", "ssl on;\nssl off;",
+    f"ssl on;\n{GOOD}", f"ssl off;\n{GOOD}", "ssl on; ssl_certificate tls/server.crt;",
+    *(f"{first};\n{second};\n{GOOD}"
+      for pair_ in [("ssl on", "starttls on"), ("ssl on", "starttls only"), ("ssl on", "starttls off"),
+                    ("ssl off", "starttls on"), ("ssl off", "starttls off")]
+      for first, second in (pair_, pair_[::-1])),
+    "ssl on;\nstarttls off;", "starttls off;\nssl on;", "ssl off;\nstarttls on;", "starttls on;\nssl off;",
+]  # fmt: skip
+_A_SERVER = "server { listen 127.0.0.1:143; "
+SSL = Table(
+    main=["ssl on;"],
+    server=_SSL_IN_A_SERVER,
+    tls=["ssl on;", "ssl off;", f"ssl off; {GOOD}", f"ssl on; {GOOD} starttls on;"],
+    servers=[
+        f"ssl on;\n{_A_SERVER} }}", f"ssl on;\n{GOOD}\n{_A_SERVER} }}", f"ssl on;\n{_A_SERVER} ssl off; }}",
+        f"ssl on;\n{_A_SERVER}\nstarttls on; }}", f"ssl on;\n{_A_SERVER}\nstarttls on; {GOOD} }}",
+        f"starttls on;\n{_A_SERVER}\nssl on; }}", f"starttls on;\n{_A_SERVER}\nssl off; {GOOD} }}",
+        f"starttls on;\n{_A_SERVER}\nssl off; }}", f"starttls on;\nssl on;\n{_A_SERVER} }}",
+        f"ssl on;\nstarttls off;\n{_A_SERVER} }}", f"starttls off;\nssl on;\n{_A_SERVER} }}",
+        f"ssl on; {GOOD}\n{_A_SERVER} }}\nserver {{ listen 127.0.0.1:144; ssl off; starttls on; }}",
+        f"ssl on;\n{_A_SERVER} {GOOD} }}\nserver {{ listen 127.0.0.1:993 ssl; }}",
+    ],
+)  # fmt: skip
+
 _CURVES = [
     "foo", "auto", "AUTO", "prime256v1", "P-256", "x25519", "X25519:prime256v1", "prime256v1:foo", "''", ":",
     "prime256v1:", "prime256v1 x25519", "secp112r1", "prime256v1:prime256v1",
@@ -161,4 +187,4 @@ SETTINGS = Table(
     ],
 )  # fmt: skip
 
-SECTIONS = {"certificates": CERTIFICATES, "TLS": SETTINGS}
+SECTIONS = {"certificates": CERTIFICATES, "TLS": SETTINGS, "ssl": SSL}

@@ -11,6 +11,7 @@ from support.authserver import AuthServer
 from support.door import V2, V3, Door, s_client, trusting
 from support.listener import PATIENCE
 from support.pki import PKI
+from support.ports import reserve
 from support.processes import Site, wait_for
 
 PROTOCOLS = ("imap", "pop3", "smtp")
@@ -28,6 +29,52 @@ def test_login_over_tls(door: Door) -> None:
     assert request.headers["auth-ssl"] == "on"
     assert request.headers["auth-ssl-protocol"] == "TLSv1.3"
     assert "auth-ssl-verify" not in request.headers
+
+
+DEPRECATED = ': the "ssl" directive is deprecated, use the "listen ... ssl" directive instead in '
+
+
+@pytest.mark.directive("ssl")
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("level", ["mail", "server"])
+def test_ssl_on(site: Site, auth: AuthServer, pki: PKI, protocol: str, level: str) -> None:
+    """Every address of the server speaks TLS from the first byte, and STARTTLS is not offered."""
+    ports = reserve(), reserve()
+    at_mail, at_server = ("ssl on;", "") if level == "mail" else ("starttls on;", "ssl on;")
+    site.configure(
+        f"auth_http 127.0.0.1:{auth.port}/auth; {at_mail} ssl_certificate {pki.server.certificate}; "
+        f"ssl_certificate_key {pki.server.key}; server {{ protocol {protocol}; {at_server} "
+        f"listen 127.0.0.1:{ports[0]}; listen 127.0.0.1:{ports[1]} ssl; }}"
+    )
+    site.start()
+    ask, _, login, _ = TALK[protocol]
+    for port in ports:
+        with (
+            socket.create_connection(("127.0.0.1", port), PATIENCE) as plain,
+            trusting(pki).wrap_socket(plain, server_hostname="mail.test") as peer,
+        ):
+            peer.recv(4096)
+            peer.sendall({"imap": b"a CAPABILITY\r\n", "pop3": b"CAPA\r\n", "smtp": b"EHLO a\r\n"}[protocol])
+            assert ask.split()[-1] not in peer.recv(4096)
+            peer.sendall(login + b"\r\n")
+            wait_for("auth request", lambda: auth.requests)
+        assert auth.requests.pop().headers["auth-ssl"] == "on"
+    assert DEPRECATED in site.bootstrap_log.read_text()
+
+
+@pytest.mark.parametrize("starttls", ["off", "on"])
+def test_ssl_off(site: Site, port: int, pki: PKI, starttls: str) -> None:
+    """A server is exempt from what its mail block says."""
+    site.configure(
+        f"auth_http 127.0.0.1:9; ssl on; ssl_certificate {pki.server.certificate}; "
+        f"ssl_certificate_key {pki.server.key}; "
+        f"server {{ listen 127.0.0.1:{port}; protocol imap; ssl off; starttls {starttls}; }}"
+    )
+    site.start()
+    with socket.create_connection(("127.0.0.1", port), PATIENCE) as plain:
+        assert plain.recv(4096) == b"* OK IMAP4 ready\r\n"
+        plain.sendall(b"a CAPABILITY\r\n")
+        assert (b" STARTTLS" in plain.recv(4096)) == (starttls == "on")
 
 
 TALK = {  # STARTTLS, its reply, a login, its reply before TLS if TLS is required

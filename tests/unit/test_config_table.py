@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from fastmail.config import ConfigError, load
 from fastmail.config.directive import State
 from fastmail.config.directives import SECTIONS, TABLE
 from fastmail.config.docs import render
 from fastmail.config.foreign import FOREIGN
+from fastmail.config.removed import REMOVED, REPLACED
 
 MAIN = """user worker_processes worker_cpu_affinity worker_priority worker_rlimit_nofile worker_rlimit_core
     worker_shutdown_timeout working_directory env pid lock_file daemon master_process error_log include
@@ -19,7 +21,7 @@ MAIL = """server_name timeout max_errors resolver resolver_timeout error_log aut
     auth_http_header auth_http_pass_client_cert imap_auth imap_capabilities imap_client_buffer pop3_auth
     pop3_capabilities smtp_auth smtp_capabilities smtp_client_buffer smtp_greeting_delay proxy_buffer
     proxy_timeout proxy_pass_error_message proxy_protocol proxy_smtp_auth xclient proxy set_real_ip_from
-    starttls ssl_certificate ssl_certificate_key ssl_password_file ssl_certificate_compression ssl_dhparam
+    ssl starttls ssl_certificate ssl_certificate_key ssl_password_file ssl_certificate_compression ssl_dhparam
     ssl_ecdh_curve ssl_protocols ssl_ciphers ssl_prefer_server_ciphers ssl_session_cache ssl_session_tickets
     ssl_session_ticket_key ssl_session_timeout ssl_verify_client ssl_verify_depth ssl_client_certificate
     ssl_trusted_certificate ssl_crl ssl_conf_command include"""
@@ -58,9 +60,53 @@ def test_foreign_directives_are_known(name: str) -> None:
     assert name in FOREIGN
 
 
-def test_ssl_is_no_directive_any_more() -> None:
-    assert "ssl" not in TABLE
-    assert "ssl" not in FOREIGN
+# What nginx's core, its event modules and its mail module (first: imap) had in some release from 0.1.0
+# to 1.31.4 and have no more, or have on other systems only. ``ssl`` is in MAIL.
+GONE = {
+    "main": """imap worker_rlimit_sigpending worker_threads thread_stack_size""",
+    "events": """connections rtsig_signo rtsig_overflow_events rtsig_overflow_test rtsig_overflow_threshold
+        kqueue_changes kqueue_events devpoll_changes devpoll_events eventport_events iocp_threads
+        post_acceptex acceptex_read""",
+    "mail": "auth so_keepalive",
+}
+
+
+def test_no_other_directive_is_removed() -> None:
+    assert sorted(REMOVED) == sorted(" ".join(GONE.values()).split())
+    assert not set(REMOVED) & (set(TABLE) | FOREIGN)
+
+
+@pytest.mark.parametrize("name", REMOVED)
+def test_directive_that_nginx_removed(tmp_path: Path, name: str) -> None:
+    """Its replacement is named, and is one that fastmail takes."""
+    level = next(level for level, names in GONE.items() if name in names.split())
+    statement = f"{name} {{ }}" if name == "imap" else f"{name} on;"
+    (tmp_path / "n.conf").write_text(statement if level == "main" else f"{level} {{\n{statement}\n}}")
+    with pytest.raises(ConfigError) as caught:
+        load("n.conf", prefix=str(tmp_path))
+    place = f"in {tmp_path}/n.conf:{1 if level == 'main' else 2}"
+    if name in REPLACED:
+        assert (
+            str(caught.value)
+            == f'unknown directive "{name}", use the "{REPLACED[name]}" directive instead {place}'
+        )
+        assert REPLACED[name].rpartition('"')[2] in TABLE
+    else:
+        assert (
+            str(caught.value) == f'unknown directive "{name}", it has no use here and can be removed {place}'
+        )
+
+
+LISTEN = """bind backlog=9 rcvbuf=8k sndbuf=8k ipv6only=on ipv6only=off multipath proxy_protocol
+    so_keepalive=on so_keepalive=off so_keepalive=30m::10"""
+
+
+@pytest.mark.parametrize("parameter", LISTEN.split())
+def test_every_parameter_of_listen(tmp_path: Path, parameter: str) -> None:
+    """Those of all releases; ``ssl`` has tests of its own."""
+    text = f"events {{ }} mail {{ auth_http 127.0.0.1:9; server {{ listen [::1]:143 {parameter}; }} }}"
+    (tmp_path / "n.conf").write_text(text)
+    load("n.conf", prefix=str(tmp_path)).check()
 
 
 def test_documentation_is_current() -> None:
