@@ -144,6 +144,7 @@ class Server:
         auth_http_headers: Sequence[tuple[bytes, bytes]] = (),
         auth_http_timeout: int = 60_000,
         auth_http_keepalive: int = 0,  # idle connections kept to the auth server
+        auth_http_keepalive_time: int = 3_600_000,  # milliseconds after its opening that one is kept
         auth_http_transport: str = "engine",  # or "aiohttp"
         auth: Sequence[str] = ("plain",),  # mechanisms listed in imap_auth, pop3_auth or smtp_auth
         capabilities: Sequence[bytes] = (),

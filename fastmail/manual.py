@@ -69,7 +69,7 @@ events {
 mail {
     server_name mail.example.com;
     auth_http 127.0.0.1:8000/auth;
-    auth_http_keepalive 16;
+    auth_http_keepalive 4;
 
     ssl_certificate /etc/ssl/mail.example.com.crt;
     ssl_certificate_key /etc/ssl/mail.example.com.key;

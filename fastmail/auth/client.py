@@ -38,19 +38,22 @@ class AuthClient:
 
     ``timeout`` is auth_http_timeout in milliseconds: for connecting and sending, and again for the answer's
     header. ``keepalive`` is auth_http_keepalive: with 0, each request is HTTP/1.0 on its own connection.
+    ``keepalive_time`` is auth_http_keepalive_time in milliseconds.
     ``tls_name`` is the name to check and to send, if not the URL's host. ``error`` is told what concerns no
     session. Use it on the worker's loop.
     """
 
     def __init__(
         self, engine: Engine, auth_http: AuthHttp, *,
-        timeout: int, keepalive: int, tls: ssl.SSLContext | None = None, tls_name: str | None = None,
+        timeout: int, keepalive: int, keepalive_time: int = 60_000,
+        tls: ssl.SSLContext | None = None, tls_name: str | None = None,
         error: Callable[[str], None],
     ) -> None:  # fmt: skip
         self._engine = engine
         self._auth_http = auth_http
         self._timeout = timeout / 1000
         self._keepalive = keepalive
+        self._keepalive_time = keepalive_time / 1000
         self._tls = tls
         self._tls_name = tls_name or None
         self._error = error
@@ -114,7 +117,7 @@ class AuthClient:
             self._session = aiohttp.ClientSession(
                 connector=pool(
                     auth_http.family, auth_http.address, tls=self._tls,
-                    keepalive=self._keepalive, unasked=self._unasked,
+                    keepalive=self._keepalive, keepalive_time=self._keepalive_time, unasked=self._unasked,
                 ),
                 request_class=ClientRequest,
                 response_class=Response,

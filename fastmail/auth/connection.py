@@ -32,6 +32,7 @@ class Handler(ResponseHandler):
     def __init__(self, loop: asyncio.AbstractEventLoop, unasked: Callable[[], None]) -> None:
         super().__init__(loop)
         self._unasked = unasked
+        self.opened = loop.time()
         self.header: bytes | None = None
         """The whole answer header, from the status line to the empty line, once it is there."""
         self.received = False
@@ -154,10 +155,14 @@ class _Pool(aiohttp.BaseConnector):
     aiohttp has a public way for neither; all that this package knows of its insides stands in this file.
     """
 
-    def __init__(self, *, keepalive: int, unasked: Callable[[], None], **options: Any) -> None:
-        super().__init__(limit=MAX_CONNECTIONS, force_close=keepalive == 0, **options)
+    def __init__(
+        self, *, keepalive: int, keepalive_time: float, unasked: Callable[[], None], **options: Any
+    ) -> None:
+        options |= {"force_close": True} if keepalive == 0 else {"keepalive_timeout": keepalive_time}
+        super().__init__(limit=MAX_CONNECTIONS, **options)
         self._factory = partial(Handler, self._loop, self._keep_none)  # type: ignore[assignment]
         self._keepalive = keepalive
+        self._keepalive_time = keepalive_time
         self._unasked = unasked
 
     def _keep_none(self) -> None:
@@ -172,7 +177,8 @@ class _Pool(aiohttp.BaseConnector):
     def _release(self, key: Any, protocol: Any, *, should_close: bool = False) -> None:
         protocol.idle = True
         full = len(self._conns.get(key, ())) >= self._keepalive
-        super()._release(key, protocol, should_close=should_close or full)
+        old = self._loop.time() - protocol.opened >= self._keepalive_time
+        super()._release(key, protocol, should_close=should_close or full or old)
 
 
 class _TCPPool(_Pool, aiohttp.TCPConnector):
@@ -184,14 +190,22 @@ class _UnixPool(_Pool, aiohttp.UnixConnector):
 
 
 def pool(
-    family: int, address: Any, *, tls: ssl.SSLContext | None, keepalive: int, unasked: Callable[[], None]
+    family: int,
+    address: Any,
+    *,
+    tls: ssl.SSLContext | None,
+    keepalive: int,
+    keepalive_time: float,
+    unasked: Callable[[], None],
 ) -> aiohttp.BaseConnector:
-    """Connections to ``address``, at most ``keepalive`` of them idle. Once the server has sent what was not
+    """Connections to ``address``, at most ``keepalive`` of them idle, which are closed ``keepalive_time``
+    (seconds) after they were opened. Once the server has sent what was not
     asked for, none is kept any more, and ``unasked()`` is called. Needs the running loop."""
     if family == socket.AF_UNIX:
-        return _UnixPool(path=address, keepalive=keepalive, unasked=unasked)
+        return _UnixPool(path=address, keepalive=keepalive, keepalive_time=keepalive_time, unasked=unasked)
     return _TCPPool(
         keepalive=keepalive,
+        keepalive_time=keepalive_time,
         unasked=unasked,
         resolver=FixedResolver(family, address[0]),
         use_dns_cache=False,

@@ -1,5 +1,13 @@
 # Connections to the auth server. With auth_http_keepalive 0 each carries one request, as nginx's do;
 # otherwise idle ones are kept, the most recently used first.
+#
+# A kept connection takes a process from servers that have one for each connection (Apache's prefork), whether
+# it is used or not, and other workers, or other clients of that server, may be waiting for it. So it is
+# closed auth_http_keepalive_time after it was opened, and none is kept while a request on a new connection
+# has waited for AUTH_PATIENCE.
+
+cdef enum:
+    AUTH_PATIENCE = 50          # milliseconds
 
 cdef struct AuthConnection:
     AuthConnection *next        # idle list or dead list
@@ -8,7 +16,10 @@ cdef struct AuthConnection:
     Buffer request              # what is still to be sent
     int64_t body                # bytes of the last answer's body still to come; nobody reads them
     Channel channel
-    uint64_t deadline           # milliseconds: when the body must be there
+    AuthConnection *older       # on the server's list of new ones without a byte of an answer
+    AuthConnection *newer
+    uint64_t opened             # milliseconds
+    uint64_t deadline           # while it is idle: when it is closed
     uint64_t idle_turn          # in which it became idle
     bint reused                 # has answered before
     bint answered               # a byte of this answer has come
@@ -55,7 +66,33 @@ cdef AuthConnection *auth_open(Core *core, Session *s) noexcept nogil:
         free(a)
         return NULL
     core.auth_connections += 1
+    a.opened = core.clock.now
+    a.older = s.server.newest
+    if a.older != NULL:
+        a.older.newer = a
+    else:
+        s.server.oldest = a
+    s.server.newest = a
     return a
+
+
+cdef void auth_waits_no_more(AuthConnection *a) noexcept nogil:
+    """Take it from the list of new ones, if it is there."""
+    cdef ServerConf *server = a.server
+    if a.older != NULL:
+        a.older.newer = a.newer
+    elif server.oldest == a:
+        server.oldest = a.newer
+    if a.newer != NULL:
+        a.newer.older = a.older
+    elif server.newest == a:
+        server.newest = a.older
+    a.older = a.newer = NULL
+
+
+cdef inline bint auth_others_wait(Core *core, const ServerConf *server) noexcept nogil:
+    """Whether the server may have no process left for a new connection."""
+    return server.oldest != NULL and core.clock.now - server.oldest.opened >= AUTH_PATIENCE
 
 
 cdef AuthConnection *auth_idle(Core *core, ServerConf *server) noexcept nogil:
@@ -94,6 +131,7 @@ cdef void auth_close(Core *core, AuthConnection *a) noexcept nogil:
     if a.dead:
         return
     a.dead = True
+    auth_waits_no_more(a)
     if a.session == NULL:
         auth_take_idle(a)
     else:
@@ -197,7 +235,9 @@ cdef void auth_read(Core *core, AuthConnection *a) noexcept nogil:
         if n <= 0:
             auth_lost(core, a, b"recv() failed", fm_errno() if n == IO_ERROR else 0)
             return
-        a.answered = True
+        if not a.answered:
+            a.answered = True
+            auth_waits_no_more(a)
         buffer_filled(&answer.data, <uint32_t> n)
         result = answer_feed(answer)
         if result == ANSWER_MORE:
@@ -243,7 +283,8 @@ cdef void auth_detach(Core *core, AuthConnection *a, const Answer *answer) noexc
     cdef int64_t extra = <int64_t> answer.data.end - answer.scan
     if a.server.idle_count >= a.server.keepalive or a.server.auth_talks or core.draining \
             or not answer.persistent or answer.spent or answer.body < extra \
-            or a.request.end > a.request.start or a.channel.hangup:
+            or a.request.end > a.request.start or a.channel.hangup \
+            or core.clock.now - a.opened >= a.server.keepalive_time or auth_others_wait(core, a.server):
         auth_close(core, a)
         return
     a.session.auth = NULL
@@ -254,13 +295,16 @@ cdef void auth_detach(Core *core, AuthConnection *a, const Answer *answer) noexc
     a.server.idle = a
     a.server.idle_count += 1
     auth_read_body(core, a)
-    if not a.dead and a.body:
-        a.deadline = core.clock.now + a.server.auth_timeout
-        timer_start(&core.wheel, &core.body_timer, a.deadline)
+    if a.dead:
+        return
+    a.deadline = a.opened + a.server.keepalive_time
+    if a.body:  # it holds the place of one that could be used
+        a.deadline = min(a.deadline, core.clock.now + a.server.auth_timeout)
+    timer_start(&core.wheel, &core.idle_timer, a.deadline)
 
 
-cdef void auth_bodies_expired(Core *core) noexcept nogil:
-    """Close those that have waited auth_http_timeout for a body: they hold places of the idle."""
+cdef void auth_idle_expired(Core *core) noexcept nogil:
+    """Close the idle connections whose time is up."""
     cdef AuthConnection *a
     cdef AuthConnection *following
     cdef uint64_t first = 0
@@ -269,13 +313,13 @@ cdef void auth_bodies_expired(Core *core) noexcept nogil:
         a = core.listeners[i].server.idle
         while a != NULL:
             following = a.next
-            if a.body and a.deadline <= core.clock.now:
+            if a.deadline <= core.clock.now:
                 auth_close(core, a)
-            elif a.body and (first == 0 or a.deadline < first):
+            elif first == 0 or a.deadline < first:
                 first = a.deadline
             a = following
     if first:
-        timer_start(&core.wheel, &core.body_timer, first)
+        timer_start(&core.wheel, &core.idle_timer, first)
 
 
 cdef void auth_read_body(Core *core, AuthConnection *a) noexcept nogil:

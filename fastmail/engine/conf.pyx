@@ -84,6 +84,7 @@ cdef struct ServerConf:
     Span auth_headers           # the configured auth_http_header lines
     uint64_t auth_timeout
     uint32_t keepalive          # idle connections kept; 0: one connection per request
+    uint64_t keepalive_time     # milliseconds that one may be used after it was opened
     bint aiohttp                # Python carries the request
     SharedStore *auth_cache     # NULL: no answers are kept
     uint64_t cache_valid        # milliseconds that one that lets in is kept; 0: it is not
@@ -91,6 +92,8 @@ cdef struct ServerConf:
     unsigned char cache_secret[32]
     AuthConnection *idle        # most recently used first
     uint32_t idle_count
+    AuthConnection *oldest      # new connections without a byte of an answer, in the order opened
+    AuthConnection *newest
     bint auth_talks             # the auth server has sent what was not asked for: no connection is kept
 
 
@@ -105,7 +108,8 @@ cdef class Server:
 
     def __init__(self, *, str protocol, bytes server_name, auth_http, bytes auth_http_host,
                  bytes auth_http_uri, auth_http_headers=(), uint64_t auth_http_timeout=60_000,
-                 uint32_t auth_http_keepalive=0, str auth_http_transport="engine", auth=("plain",),
+                 uint32_t auth_http_keepalive=0, uint64_t auth_http_keepalive_time=3_600_000,
+                 str auth_http_transport="engine", auth=("plain",),
                  capabilities=(), uint64_t client_buffer=4096, uint64_t timeout=60_000,
                  uint32_t max_errors=5, uint64_t proxy_buffer=4096,
                  uint64_t proxy_timeout=86_400_000, bint proxy_pass_error_message=False,
@@ -172,6 +176,7 @@ cdef class Server:
             bytes(name) + b": " + bytes(value) + b"\r\n" for name, value in auth_http_headers))
         c.auth_timeout = auth_http_timeout
         c.keepalive = auth_http_keepalive
+        c.keepalive_time = auth_http_keepalive_time
         c.aiohttp = auth_http_transport == "aiohttp"
         c.pass_client_cert = auth_http_pass_client_cert
         self.tls = tls

@@ -37,7 +37,7 @@ cdef struct Core:
     bint batch_full             # there may be more events than this batch has
     Clock clock
     Wheel wheel
-    Timer body_timer            # when kept auth connections must have got their bodies
+    Timer idle_timer            # when the first of the idle auth connections is closed
     uint64_t accept_pause       # milliseconds without accepting when descriptors have run out
     Timer accept_timer          # when listeners are watched again
     bint accept_paused          # they are not until then

@@ -213,8 +213,8 @@ cdef void timer_fired(void *context, Timer *t) noexcept nogil:
         core.look_due = True
     elif t == &core.pipe_timer:
         pipes_empty_pool(core)
-    elif t == &core.body_timer:
-        auth_bodies_expired(core)
+    elif t == &core.idle_timer:
+        auth_idle_expired(core)
     else:
         session_expired(core, <Session *> t)
 

@@ -59,6 +59,7 @@ def _make_server(
         auth_http_headers=[(_bytes(name), _bytes(value)) for name, value in server["auth_http_header"]],
         auth_http_timeout=server["auth_http_timeout"],
         auth_http_keepalive=min(server["auth_http_keepalive"], COUNT_MAX),
+        auth_http_keepalive_time=server["auth_http_keepalive_time"],
         auth_http_transport="aiohttp" if carried_by_aiohttp(server) else "engine",
         auth_http_cache=None if cache is None else (caches[cache.zone], cache.valid, cache.invalid),
         auth=server[f"{protocol}_auth"],

@@ -137,6 +137,7 @@ class Service:
                     server.auth_http,
                     timeout=server["auth_http_timeout"],
                     keepalive=server["auth_http_keepalive"],
+                    keepalive_time=server["auth_http_keepalive_time"],
                     tls=server.auth_tls,
                     tls_name=server["auth_http_ssl_name"],
                     error=self.cycle.log.error,

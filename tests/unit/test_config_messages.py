@@ -135,6 +135,7 @@ MAIL = [
     ("ssl on; starttls on;", '"ssl" directive conflicts with "starttls"'),
     ("auth_http_transport asyncio;", 'invalid value "asyncio"'),
     ("auth_http_keepalive x;", '"auth_http_keepalive" directive invalid number'),
+    ("auth_http_keepalive_time 1M;", '"auth_http_keepalive_time" directive invalid value'),
     ("resolver off; resolver off;", '"resolver" directive is duplicate'),
     ("resolver a.invalid;", 'host not found in resolver "a.invalid"'),
     ("resolver 127.0.0.1 valid=x;", "invalid parameter: valid=x"),

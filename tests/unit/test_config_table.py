@@ -25,7 +25,9 @@ MAIL = """server_name timeout max_errors resolver resolver_timeout error_log aut
     ssl_ecdh_curve ssl_protocols ssl_ciphers ssl_prefer_server_ciphers ssl_session_cache ssl_session_tickets
     ssl_session_ticket_key ssl_session_timeout ssl_verify_client ssl_verify_depth ssl_client_certificate
     ssl_trusted_certificate ssl_crl ssl_conf_command include"""
-OURS = """ssl_certificate_reload auth_http_cache auth_http_keepalive auth_http_transport auth_http_ssl_verify
+OURS = """ssl_certificate_reload auth_http_cache auth_http_keepalive auth_http_keepalive_time
+    auth_http_transport
+    auth_http_ssl_verify
     auth_http_ssl_trusted_certificate auth_http_ssl_certificate auth_http_ssl_certificate_key
     auth_http_ssl_name
     max_commands proxy_bind proxy_pipelining proxy_preconnect proxy_ssl proxy_ssl_starttls

@@ -1,5 +1,7 @@
 """Connections to the auth server: kept, used again, lost, and never trusted too far (auth_http_keepalive)."""
 
+import time
+
 import pytest
 from support.engine import INTERNAL, TIMEOUT, Peer, Rig, suffix, until
 
@@ -345,3 +347,56 @@ def rig_request(attempt: bytes) -> bytes:
         b"GET /auth \r\nHost: auth.test\r\nAuth-Method: plain\r\nAuth-User: user\r\nAuth-Pass: pass\r\n"
         b"Auth-Protocol: imap\r\nAuth-Login-Attempt: " + attempt + b"\r\nClient-IP: 127.0.0.1\r\n\r\n"
     )
+
+
+# --- servers that have a process for each connection ----------------------------------------------
+
+LONGER = 0.1  # seconds: more than a new connection may wait for its answer while others are kept
+
+
+@pytest.mark.directive("auth_http_keepalive_time")
+def test_an_idle_connection_is_closed_when_its_time_is_up() -> None:
+    with Rig(auth_http_keepalive=2, auth_http_keepalive_time=TIMEOUT) as rig:
+        auth = kept(rig)
+        assert auth.rest() == b""
+        assert rig.stat("auth_connections") == 0
+        client, auth = rig.ask()
+        rejected(rig, auth, client)
+
+
+def test_a_connection_whose_time_is_up_finishes_its_request() -> None:
+    with Rig(auth_http_keepalive=2, auth_http_keepalive_time=1) as rig:
+        client, auth = rig.ask()
+        time.sleep(LONGER)
+        auth.send(NO)
+        assert client.rest() == REPLY
+        assert auth.rest() == b""
+
+
+def test_nothing_is_kept_while_a_new_connection_waits() -> None:
+    """The server may have no process for it but the one that the other connection holds."""
+    with Rig(auth_http_keepalive=2) as rig:
+        client, auth = rig.ask()
+        other, waiting = rig.ask()
+        time.sleep(LONGER)
+        rejected_now(auth, client)
+        assert auth.rest() == b""
+        rejected_now(waiting, other)
+        until(lambda: rig.stat("auth_connections") == 1)  # nobody waits any more
+        rejected(rig, waiting, ask_again(rig, waiting))
+
+
+def test_those_that_have_begun_to_answer_do_not_wait() -> None:
+    with Rig(auth_http_keepalive=2) as rig:
+        client, auth = rig.ask()
+        other, slow = rig.ask()
+        slow.send(NO[:10])
+        time.sleep(LONGER)
+        rejected_now(auth, client)
+        rejected_now(auth, ask_again(rig, auth))
+        rejected_now(slow, other, NO[10:])
+
+
+def rejected_now(auth: Peer, client: Peer, answer: bytes = NO) -> None:
+    auth.send(answer)
+    assert client.rest() == REPLY
