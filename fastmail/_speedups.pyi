@@ -13,6 +13,8 @@ EVENT_AUTH: int
 counts the distinct Servers in the order of the listeners."""
 EVENT_NAME: int
 """The host name of a client is wanted: payload is ``(server_index, numeric address)``; answer by handle."""
+EVENT_NAME_DROPPED: int
+"""The session of an EVENT_NAME has ended: nobody waits for its answer any more. Payload None."""
 EVENT_NOT_ACCEPTING: int
 """After shutdown(): the listeners are out of the epoll set and may be closed. Payload None."""
 EVENT_DRAINED: int

@@ -13,9 +13,10 @@ import ipaddress
 import re
 import socket
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import pycares
@@ -23,19 +24,21 @@ from pycares import errno as ares
 
 from fastmail._speedups import NAME_FOUND, NAME_TEMPORARILY_UNAVAILABLE, NAME_UNAVAILABLE
 from fastmail.config import ResolverServers
-from fastmail.logs import Log
+from fastmail.logs import Log, describe
 
 RESEND = 5.0  # seconds until the next server is asked, and for an answer over TCP
 CACHE_IDLE = 30.0  # seconds that an answer nobody asks for is kept
 CACHE_MOST = 10_000  # answers
 CNAMES_MOST = 50
-LOOKUPS_MOST = 1024  # clients whose names one worker looks for at a time; others get none
+LOOKUPS_MOST = 1024  # addresses whose names one worker looks for at a time; others get none
+NETWORK_MOST = 64  # of them in one network, whose reverse zones may all be silent
+NETWORK_BITS = {4: 24, 6: 48}
 ADDRESSES_MOST = 256  # of one name that are compared with the client's
 
-NXDOMAIN, TIMED_OUT = 3, 110
+SERVFAIL, NXDOMAIN, TIMED_OUT = 2, 3, 110
 TEXTS = {
     1: "Format error",
-    2: "Server failure",
+    SERVFAIL: "Server failure",
     NXDOMAIN: "Host not found",
     4: "Unimplemented",
     5: "Operation refused",
@@ -45,12 +48,15 @@ _CODES = {
     ares.ARES_ENODATA: NXDOMAIN,
     ares.ARES_ENOTFOUND: NXDOMAIN,
     ares.ARES_EFORMERR: 1,
-    ares.ARES_ESERVFAIL: 2,
+    ares.ARES_ESERVFAIL: SERVFAIL,
     ares.ARES_ENOTIMP: 4,
     ares.ARES_EREFUSED: 5,
 }
 _HOST_NAME = re.compile(r"[a-z0-9.-]{1,255}")
 _BAD = pycares.ARES_SOCKET_BAD
+
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class ResolveError(Exception):
@@ -143,10 +149,10 @@ class Resolver:
                 self._keep((name, kind), values, self._valid if self._valid is not None else ttl or 0)
                 return values
             aliases = [record for record in records if record.type == pycares.QUERY_TYPE_CNAME]
-            if not aliases:
-                raise _Nothing(NXDOMAIN)
+            if not aliases:  # a DNAME without the alias that it stands for
+                raise ResolveError(SERVFAIL)
             wanted = _value(aliases[-1].data)
-        raise ResolveError(2)
+        raise ResolveError(SERVFAIL)
 
     def _keep(self, key: tuple[str, int], values: list[str], seconds: float) -> None:
         now = time.monotonic()
@@ -160,8 +166,8 @@ class Resolver:
 
     async def _answer(self, name: str, kind: int) -> Any:
         """Ask one server after the other, RESEND seconds each, until one answers or the caller gives up."""
-        self._next += 1
         first = self._next
+        self._next += 1
         attempt = 0
         while True:
             server = self._servers[(first + attempt) % len(self._servers)]
@@ -181,6 +187,7 @@ class Resolver:
             elif error == ares.ARES_EBADRESP:
                 self._log.error(f"unexpected DNS response for {name} while resolving, resolver: {server}")
             elif error not in (ares.ARES_ETIMEOUT, ares.ARES_ECANCELLED):
+                _check_descriptors()
                 raise ResolveError(1)  # c-ares would not even ask
             if attempt % len(self._servers) == 0:  # all have failed: not at once again
                 await asyncio.sleep(max(0.0, started + RESEND - time.monotonic()))
@@ -198,6 +205,11 @@ async def _limit(seconds: float) -> AsyncIterator[None]:
             yield
     except TimeoutError:
         raise ResolveError(TIMED_OUT) from None
+
+
+def _check_descriptors() -> None:
+    """c-ares does not say that it has failed for want of a descriptor. Raises OSError."""
+    socket.socket(socket.AF_INET, socket.SOCK_DGRAM).close()
 
 
 async def _exchange(server: str, name: str, kind: int) -> tuple[Any, int]:
@@ -262,51 +274,122 @@ def _printed(family: int, address: Any) -> str:
     return f"[{host}]:{port}" if family == socket.AF_INET6 else f"{host}:{port}"
 
 
+_Key = tuple[Resolver, str, float]
+_Found = tuple[int, str, bool]
+"""What an engine is told: the outcome, a name or what is to be logged, whether a forward lookup failed."""
+
+_UNAVAILABLE_NOW: _Found = (NAME_TEMPORARILY_UNAVAILABLE, "", False)
+
+
+@dataclass
+class _Lookup:
+    address: str
+    network: Network
+    waiting: set[int]
+    """Handles of the sessions that it is for."""
+    task: asyncio.Task[_Found]
+
+
 class ClientNames:
-    """Answers an engine's questions for the host names of clients."""
+    """Answers an engine's questions for the host names of clients.
+
+    One lookup is for all sessions of an address. It ends with the last of them.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._lookups: dict[_Key, _Lookup] = {}
+        self._keys: dict[int, _Key] = {}  # by handle
+        self._networks: Counter[Network] = Counter()
 
     def find(self, handle: int, address: str, resolver: Resolver, seconds: float) -> None:
-        """Begin the lookup for the session ``handle``; the engine gets an answer in any case.
+        """Begin the lookup for the session ``handle``; the engine gets an answer, unless drop() comes before.
 
-        With LOOKUPS_MOST under way the answer is that there is none now: a flood of clients, or a silent name
-        server, must not use up descriptors and memory.
+        With LOOKUPS_MOST under way, or NETWORK_MOST for one network, the answer is that there is none now: a
+        flood of clients, or a silent name server, must not use up descriptors and memory.
         ``seconds`` is resolver_timeout, for each of the two lookups.
         """
-        if len(self._tasks) >= LOOKUPS_MOST:
-            self._engine.name_found(handle, NAME_TEMPORARILY_UNAVAILABLE, b"")
+        key = (resolver, address, seconds)
+        lookup = self._lookups.get(key)
+        if lookup is None:
+            network = _network(address)
+            if len(self._lookups) >= LOOKUPS_MOST or self._networks[network] >= NETWORK_MOST:
+                self._tell(handle, _UNAVAILABLE_NOW)
+                return
+            task = asyncio.get_running_loop().create_task(_find(address, resolver, seconds))
+            lookup = self._lookups[key] = _Lookup(address, network, set(), task)
+            self._networks[network] += 1
+            task.add_done_callback(partial(self._finish, key, lookup))
+        lookup.waiting.add(handle)
+        self._keys[handle] = key
+
+    def drop(self, handle: int) -> None:
+        """The session has ended."""
+        key = self._keys.pop(handle, None)
+        if key is None:
             return
-        task = asyncio.get_running_loop().create_task(self._find(handle, address, resolver, seconds))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        lookup = self._lookups[key]
+        lookup.waiting.discard(handle)
+        if not lookup.waiting:
+            self._forget(key, lookup)
+            lookup.task.cancel()
 
     async def close(self) -> None:
         """Give up what is under way."""
-        tasks = list(self._tasks)
+        tasks = [lookup.task for lookup in self._lookups.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _find(self, handle: int, address: str, resolver: Resolver, seconds: float) -> None:
-        outcome, text, forward = NAME_TEMPORARILY_UNAVAILABLE, "", False
-        try:
-            name = await resolver.pointer(address, seconds)
-            if _HOST_NAME.fullmatch(name) is None:  # CVE-2026-28753: nothing else may see it
-                text = f'{address} resolved to invalid host name "{name}"'
-                return
-            forward = True
-            addresses = await resolver.addresses(name, seconds)
-            if ipaddress.ip_address(address) in map(ipaddress.ip_address, addresses):
-                outcome, text = NAME_FOUND, name
-            else:
-                outcome = NAME_UNAVAILABLE
-        except ResolveError as error:
-            if error.code == NXDOMAIN:
-                outcome = NAME_UNAVAILABLE
-            text = f'"{name}"' if forward else address
-            text += f" could not be resolved {error}"
-        finally:
+    def _finish(self, key: _Key, lookup: _Lookup, task: asyncio.Task[_Found]) -> None:
+        if self._lookups.get(key) is lookup:
+            self._forget(key, lookup)
+        found = _UNAVAILABLE_NOW
+        if not task.cancelled():
+            error = task.exception()
+            found = task.result() if error is None else _failed(lookup.address, error)
+        for handle in lookup.waiting:
+            del self._keys[handle]
+            self._tell(handle, found)
+
+    def _forget(self, key: _Key, lookup: _Lookup) -> None:
+        del self._lookups[key]
+        self._networks[lookup.network] -= 1
+        if not self._networks[lookup.network]:
+            del self._networks[lookup.network]
+
+    def _tell(self, handle: int, found: _Found) -> None:
+        outcome, text, forward = found
+        with contextlib.suppress(BufferError):  # the session's own deadline is near then
             self._engine.name_found(handle, outcome, text.encode("latin-1", "replace"), forward=forward)
+
+
+async def _find(address: str, resolver: Resolver, seconds: float) -> _Found:
+    forward = False
+    try:
+        name = await resolver.pointer(address, seconds)
+        if _HOST_NAME.fullmatch(name) is None:  # CVE-2026-28753: nothing else may see it
+            return NAME_TEMPORARILY_UNAVAILABLE, f'{address} resolved to invalid host name "{name}"', False
+        forward = True
+        addresses = await resolver.addresses(name, seconds)
+        if ipaddress.ip_address(address) in map(ipaddress.ip_address, addresses):
+            return NAME_FOUND, name, True
+        return NAME_UNAVAILABLE, "", True
+    except ResolveError as error:
+        outcome = NAME_UNAVAILABLE if error.code == NXDOMAIN else NAME_TEMPORARILY_UNAVAILABLE
+        asked = f'"{name}"' if forward else address
+        return outcome, f"{asked} could not be resolved {error}", forward
+
+
+def _failed(address: str, error: BaseException) -> _Found:
+    """A lookup that could not even be begun: there are no descriptors left, for example."""
+    reason = describe(error) if isinstance(error, OSError) and error.errno else f"({type(error).__name__})"
+    return NAME_TEMPORARILY_UNAVAILABLE, f"{address} could not be resolved {reason}", False
+
+
+def _network(address: str) -> Network:
+    """The part of the internet whose reverse zones are likely to be one owner's."""
+    ip = ipaddress.ip_address(address)
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
+        ip = ip.ipv4_mapped
+    return ipaddress.ip_network((ip, NETWORK_BITS[ip.version]), strict=False)

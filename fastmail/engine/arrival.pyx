@@ -123,6 +123,15 @@ cdef void session_ask_name(Core *core, Session *s) noexcept nogil:
     session_named(core, s)
 
 
+cdef void session_drop_name(Core *core, Session *s) noexcept nogil:
+    """The session ends before its name is known. If the ring is full, the lookup just lasts."""
+    cdef Message m
+    memset(&m, 0, sizeof(m))
+    m.kind = EVENT_NAME_DROPPED_
+    m.handle = session_handle(s)
+    ring_put(&core.events, &m)
+
+
 cdef void session_name_found(Core *core, Session *s, Message *m) noexcept nogil:
     """The resolver's last word. A name has been checked there: letters, digits, dots and hyphens."""
     cdef Login *l = s.login

@@ -10,6 +10,7 @@ cdef enum Kind:
     ORDER_FAILED                # data: a message to log; extra: the reason
     EVENT_NAME_                 # data: a client's address, whose host name is wanted; extra as EVENT_AUTH_
     ORDER_RENEW                 # handle: a ServerConf; data: TLSNames to take the place of its own
+    EVENT_NAME_DROPPED_         # the session has ended meanwhile
     ORDER_NAME                  # extra: what came of it; data: the name, or what is to be logged
 
 cdef enum:
@@ -24,6 +25,7 @@ cdef enum:
 
 EVENT_AUTH = EVENT_AUTH_
 EVENT_NAME = EVENT_NAME_
+EVENT_NAME_DROPPED = EVENT_NAME_DROPPED_
 NAME_UNAVAILABLE = NAME_UNAVAILABLE_
 NAME_TEMPORARILY_UNAVAILABLE = NAME_TEMPORARILY_UNAVAILABLE_
 NAME_FOUND = NAME_FOUND_

@@ -218,6 +218,8 @@ cdef void session_close(Core *core, Session *s) noexcept nogil:
         return
     if s.phase == PHASE_RELAY:
         core.relaying -= 1
+    elif s.phase == PHASE_NAME:
+        session_drop_name(core, s)
     s.phase = PHASE_DEAD
     timer_stop(&core.wheel, &s.timer)
     channel_close(core, &s.client)

@@ -333,7 +333,8 @@ A server that refuses a question's packet (ICMP) is left at once for the next on
             ),
             Difference(
                 """\
-A worker looks for 1024 clients' names at a time; who comes beyond that is `[TEMPUNAVAIL]` at once.
+A worker looks for the names of 1024 addresses at a time, of 64 in one network (IPv4 /24, IPv6 /48); clients from
+others are `[TEMPUNAVAIL]` at once. All clients of one address wait for one lookup, which ends when none is left.
 """,
                 client_names,
             ),

@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Callable
 
-from fastmail._speedups import EVENT_AUTH, EVENT_NAME, EVENT_NOT_ACCEPTING, TLSContext
+from fastmail._speedups import EVENT_AUTH, EVENT_NAME, EVENT_NAME_DROPPED, EVENT_NOT_ACCEPTING, TLSContext
 from fastmail.auth.client import AuthClient
 from fastmail.config import ServerConfiguration
 from fastmail.resolver import ClientNames, Resolver
@@ -116,6 +116,8 @@ class Service:
             elif kind == EVENT_NAME:
                 server, address = payload
                 self._find_name(handle, self.cycle.configuration.servers[server], address.decode())
+            elif kind == EVENT_NAME_DROPPED:
+                self._names.drop(handle)
             elif kind == EVENT_NOT_ACCEPTING:
                 self._not_accepting(self)
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-A, CNAME, PTR, AAAA = 1, 5, 12, 28
-TYPES = {"A": A, "CNAME": CNAME, "PTR": PTR, "AAAA": AAAA}
+A, CNAME, PTR, AAAA, DNAME = 1, 5, 12, 28, 39
+TYPES = {"A": A, "CNAME": CNAME, "PTR": PTR, "AAAA": AAAA, "DNAME": DNAME}
 NXDOMAIN, SERVFAIL, REFUSED, NOTIMP, FORMERR = 3, 2, 5, 4, 1
 
 Labels = Sequence[bytes]

@@ -6,6 +6,7 @@ Everything waits for an event on a socket, so that a test can say what happens i
 import contextlib
 import os
 import re
+import resource
 import select
 import socket
 import struct
@@ -33,6 +34,20 @@ def descriptors() -> set[str]:
     """What this process has open."""
     listed = os.listdir("/proc/self/fd")  # which includes the one that lists
     return {number for number in listed if os.path.lexists(f"/proc/self/fd/{number}")}
+
+
+@contextlib.contextmanager
+def descriptors_left(number: int) -> Iterator[None]:
+    """This process can open so many more."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = [os.dup(0) for _ in range(number + 1)]
+    for fd in free:
+        os.close(fd)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free[-1], limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def until(condition: Callable[[], bool]) -> None:

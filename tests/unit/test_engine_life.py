@@ -10,7 +10,13 @@ from dialogue.exchange import server
 from support.engine import INTERNAL, Peer, Port, Rig, descriptors, let_in, ready, suffix, until
 from support.listener import PATIENCE
 
-from fastmail._speedups import EVENT_DRAINED, EVENT_NOT_ACCEPTING, Engine
+from fastmail._speedups import (
+    EVENT_DRAINED,
+    EVENT_NAME,
+    EVENT_NAME_DROPPED,
+    EVENT_NOT_ACCEPTING,
+    Engine,
+)
 
 GREETING = b"* OK IMAP4 ready\r\n"
 LOGIN = b"a LOGIN user pass\r\n"
@@ -348,3 +354,16 @@ def test_stopping_in_every_phase_leaves_nothing(keepalive: int) -> None:
         phases = Phases(rig)
         phases.all()
         assert rig.stat("sessions") == 11
+
+
+def test_name_of_a_client_that_has_gone_is_not_wanted() -> None:
+    """Python hears of it, to stop asking."""
+    with Rig(protocol="smtp", resolver_timeout=60_000) as rig:
+        client = rig.connect()
+        assert ready(rig.engine.event_fileno(), PATIENCE)
+        ((kind, handle, payload),) = rig.engine.events()
+        assert (kind, payload) == (EVENT_NAME, (0, b"127.0.0.1"))
+        client.close(reset=True)
+        assert ready(rig.engine.event_fileno(), PATIENCE)
+        assert rig.engine.events() == [(EVENT_NAME_DROPPED, handle, None)]
+        rig.quiet()

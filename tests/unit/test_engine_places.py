@@ -2,12 +2,10 @@
 
 import contextlib
 import os
-import resource
 import threading
-from collections.abc import Iterator
 
 import pytest
-from support.engine import Peer, Port, descriptors, until
+from support.engine import Peer, Port, descriptors, descriptors_left, until
 from support.listener import PATIENCE
 from support.ports import HOST
 
@@ -106,20 +104,6 @@ def test_place_must_exist() -> None:
 
 
 # Descriptors
-
-
-@contextlib.contextmanager
-def descriptors_left(number: int) -> Iterator[None]:
-    """This process can open so many more."""
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    free = [os.dup(0) for _ in range(number + 1)]
-    for fd in free:
-        os.close(fd)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (free[-1], limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 @pytest.mark.parametrize(("left", "call"), [(0, "epoll_create1"), (1, "eventfd"), (2, "eventfd")])

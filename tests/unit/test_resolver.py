@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -19,6 +19,7 @@ from support.dns import (
     client,
     reverse,
 )
+from support.engine import descriptors_left
 from support.ports import reserve
 
 import fastmail.resolver
@@ -46,6 +47,11 @@ def servers(*ports: int, **options: Any) -> ResolverServers:
 def run(work: Coroutine[Any, Any, Any]) -> Any:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(asyncio.wait_for(work, 20))
+
+
+async def until(condition: Callable[[], object]) -> None:
+    while not condition():  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
 
 
 class Asked:
@@ -102,6 +108,7 @@ def test_found(address: str) -> None:
     assert find(Zone(client(address, "MX.Example.Net")), address) == (NAME_FOUND, NAME, True)
 
 
+POINTED = Reply([Record("PTR", NAME)])
 POINTER = {(reverse(ADDRESS), "PTR"): Reply([Record("PTR", NAME)])}
 NOT_FOUND = "could not be resolved (3: Host not found)"
 OUTCOMES = {
@@ -147,6 +154,14 @@ OUTCOMES = {
             }
         ),
         (NAME_FOUND, NAME, True),
+    ),
+    "neither a pointer nor an alias": (
+        Zone({(reverse(ADDRESS), "PTR"): Reply([Record("DNAME", "example", name="2.0.192.in-addr.arpa")])}),
+        (NAME_TEMPORARILY_UNAVAILABLE, f"{ADDRESS} could not be resolved (2: Server failure)", False),
+    ),
+    "neither an address nor an alias": (
+        Zone(POINTER | {(NAME, "A"): Reply([Record("DNAME", "example", name="net")])}),
+        (NAME_TEMPORARILY_UNAVAILABLE, f'"{NAME}" could not be resolved (2: Server failure)', True),
     ),
     "truncated": (
         lambda q: Reply(truncated=True) if not q.tcp else Zone(client(ADDRESS, NAME))(q),
@@ -231,6 +246,18 @@ def test_silent_server_first(monkeypatch: pytest.MonkeyPatch) -> None:
         assert len(silent.asked) == 2
 
 
+def test_first_question_goes_to_the_first_server() -> None:
+    async def work(*ports: int) -> None:
+        resolver = Resolver(servers(*ports), Lines())
+        for n in range(3):
+            await resolver.pointer(f"192.0.2.{n}", 10)
+
+    with NameServer(lambda _: POINTED) as first, NameServer(lambda _: POINTED) as second:
+        run(work(first.port, second.port))
+        assert first.asked == [f"{reverse(f'192.0.2.{n}')} PTR" for n in (0, 2)]
+        assert second.asked == [f"{reverse('192.0.2.1')} PTR"]
+
+
 def test_no_server_there() -> None:
     port = reserve()
     log = Lines()
@@ -308,14 +335,99 @@ def test_a38_silent_server_and_many_clients(monkeypatch: pytest.MonkeyPatch) -> 
         names = ClientNames(engine)
         resolver = Resolver(servers(port), Lines())
         for number in range(8):
-            names.find(number, f"192.0.2.{number}", resolver, 10)
+            names.find(number, f"192.0.{number}.2", resolver, 10)
         assert engine.told == [(n, NAME_TEMPORARILY_UNAVAILABLE, b"", False) for n in (5, 6, 7)]
-        await asyncio.sleep(0)
         await names.close()
         assert len(engine.told) == 8
 
     with NameServer(lambda _: None) as server:
         run(work(server.port))
+
+
+def only(*silent: str) -> Any:
+    """A name server that knows NAME by ADDRESS, and is silent about what ends in one of these."""
+    zone = Zone(client(ADDRESS, NAME))
+    return lambda question: None if question.name.endswith(silent) else zone(question)
+
+
+async def named_beside(port: int, crowd: list[str]) -> list[tuple[int, int, bytes, bool]]:
+    """What is told of sessions 0, 1, … from ``crowd``, and of one from ADDRESS until that has its name."""
+    engine = Asked()
+    names = ClientNames(engine)
+    resolver = Resolver(servers(port), Lines())
+    for handle, address in enumerate(crowd):
+        names.find(handle, address, resolver, 10)
+    told = list(engine.told)
+    engine.done.clear()
+    names.find(len(crowd), ADDRESS, resolver, 10)
+    await engine.done.wait()
+    told.append(engine.told[-1])
+    await names.close()
+    assert sorted(handle for handle, *_ in engine.told) == list(range(len(crowd) + 1))
+    return told
+
+
+def test_a38_many_clients_of_one_address() -> None:
+    """They ask one question, and take nobody else's name away."""
+    with NameServer(only(reverse("198.51.100.1"))) as server:
+        crowd = ["198.51.100.1"] * 2 * fastmail.resolver.LOOKUPS_MOST
+        told = run(named_beside(server.port, crowd))
+        assert told == [(len(crowd), NAME_FOUND, NAME.encode(), True)]
+        assert server.asked.count(f"{reverse('198.51.100.1')} PTR") == 1
+
+
+@pytest.mark.parametrize(
+    "network", ["198.51.100.{}", "::ffff:198.51.100.{}", "2001:db8:0:{}::1"], ids=["v4", "mapped", "v6"]
+)
+def test_a38_many_clients_of_one_network(monkeypatch: pytest.MonkeyPatch, network: str) -> None:
+    """Whose reverse zones are all silent."""
+    monkeypatch.setattr(fastmail.resolver, "LOOKUPS_MOST", 80)
+    crowd = [network.format(n) for n in range(1, 100)]
+    with NameServer(only(".51.198.in-addr.arpa", "ip6.arpa")) as server:
+        *refused, last = run(named_beside(server.port, crowd))
+    assert [handle for handle, *_ in refused] == list(range(fastmail.resolver.NETWORK_MOST, 99))
+    assert last == (99, NAME_FOUND, NAME.encode(), True)
+
+
+def test_lookup_ends_with_the_last_session_that_waits() -> None:
+    async def work(port: int) -> None:
+        engine = Asked()
+        names = ClientNames(engine)
+        resolver = Resolver(servers(port), Lines())
+        for handle in range(3):
+            names.find(handle, ADDRESS, resolver, 10)
+        await until(lambda: server.questions)
+        names.drop(0)
+        names.drop(0)
+        names.drop(7)
+        assert len(resolver._pending) == 1
+        names.drop(1)
+        names.drop(2)
+        await until(lambda: not resolver._pending)
+        names.find(3, ADDRESS, resolver, 10)  # a question of its own again
+        names.drop(3)
+        assert engine.told == []
+        names.find(4, ADDRESS, resolver, 10)
+        await until(lambda: len(server.questions) == 2)
+        await names.close()
+        assert [handle for handle, *_ in engine.told] == [4]
+
+    with NameServer(lambda _: None) as server:
+        run(work(server.port))
+
+
+def test_no_descriptor_left() -> None:
+    async def work(port: int) -> bytes:
+        engine = Asked()
+        names = ClientNames(engine)
+        await asyncio.sleep(0)
+        with descriptors_left(0):
+            names.find(1, ADDRESS, Resolver(servers(port), Lines()), 10)
+            await engine.done.wait()
+        return engine.told[0][2]
+
+    with NameServer(lambda _: None) as server:
+        assert run(work(server.port)) == f"{ADDRESS} could not be resolved (24: Too many open files)".encode()
 
 
 def test_given_up() -> None:
