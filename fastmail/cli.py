@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fastmail.config import ConfigError, Configuration, Defaults
+from fastmail.config.units import milliseconds
 from fastmail.logs import STDERR_FD, Log, bootstrap, say, write
 from fastmail.server import built_by, built_with, pidfile, product
 
@@ -23,6 +24,7 @@ OPTIONS = {
     "-T": "test the configuration and print its files",
     "-q": "with -t or -T: print errors only",
     "-s signal": "signal the running master: stop, quit, reopen or reload",
+    "--wait[=time]": "with -s reload: wait until the new workers serve (60s), fail if they don't",
     "-p prefix": "directory that paths are relative to ({prefix})",
     "-e filename": 'log used while starting, or "stderr" ({error_log})',
     "-c filename": "configuration file, relative to the prefix ({conf})",
@@ -33,7 +35,7 @@ OPTIONS = {
 """What usage and the manual say of each; the names in braces are attributes of Defaults."""
 
 SYNOPSIS = (
-    "[-?hvVtTq] [-s signal] [-p prefix] [-e filename]",
+    "[-?hvVtTq] [-s signal] [--wait[=time]] [-p prefix] [-e filename]",
     "[-c filename] [-g directives] [--pid filename] [--error-log filename]",
 )
 COMMANDS = {
@@ -55,6 +57,9 @@ _VALUES = {
     "--error-log": "file name",
 }
 """Options that take a value, and what nginx calls it when it is missing."""
+
+_WAIT = "60s"
+"""How long ``--wait`` waits by default."""
 
 _LONG_FLAGS = {"--help": "h", "--version": "v"}
 
@@ -80,6 +85,8 @@ def parse(argv: list[str]) -> Arguments:
             name, equals, value = word.partition("=")
             if name in _LONG_FLAGS and not equals:
                 arguments.flags.add(_LONG_FLAGS[name])
+            elif name == "--wait":
+                arguments.values[name] = value if equals else _WAIT
             elif name in ("--pid", "--error-log"):
                 arguments.values[name] = value if equals else _next(words, name)
             else:
@@ -88,7 +95,18 @@ def parse(argv: list[str]) -> Arguments:
             _parse_letters(word[1:], words, arguments)
         else:
             raise UsageError(f'invalid option: "{word}"')
+    if "--wait" in arguments.values:
+        _check_wait(arguments.values)
     return arguments
+
+
+def _check_wait(values: dict[str, str]) -> None:
+    if values.get("s") != "reload":
+        raise UsageError('option "--wait" requires "-s reload"')
+    try:
+        milliseconds(values["--wait"])
+    except ValueError:
+        raise UsageError(f'invalid value "{values["--wait"]}" of option "--wait"') from None
 
 
 def _parse_letters(letters: str, words: Iterator[str], arguments: Arguments) -> None:
@@ -163,7 +181,11 @@ def _run(identity: str, arguments: Arguments, command: str) -> int:
         except ConfigError as error:
             refuse(error, log)
             return 1
-        return 0 if pidfile.send(pid_path, values["s"], log) else 1
+        if "--wait" in values:
+            done = pidfile.reload(pid_path, milliseconds(values["--wait"]) / 1000, log)
+        else:
+            done = pidfile.send(pid_path, values["s"], log)
+        return 0 if done else 1
 
     from fastmail.server import start
 

@@ -38,7 +38,7 @@ _SIGNALS = {
     "TERM, INT": "Stop at once (`-s stop`).",
     "QUIT": "Stop accepting, and end when the last session has: `-s quit`. See `worker_shutdown_timeout`.",
     "HUP": "Read the configuration again: `-s reload`. New workers take over, old ones end as with QUIT. An "
-    "error leaves everything as it was.",
+    "error, or a worker that cannot start, leaves everything as it was.",
     "USR1": "Open the log files again, after a rotation: `-s reopen`.",
     "USR2": "Start the installed program beside this one, with the same listening sockets. QUIT to the old "
     "master completes the upgrade, QUIT to the new one takes it back.",
@@ -48,7 +48,8 @@ _SIGNALS = {
 _STATUS = """\
 0 if all went well; the process that stays in the foreground when a daemon was started ends so as soon as
 that listens. 1 after an error, which is named in one line on standard error and in the log; with `-t` and
-`-T` also if the configuration is wrong, with `-s` also if there is no process to signal.
+`-T` also if the configuration is wrong, with `-s` also if there is no process to signal, with
+`--wait` also if the new workers do not serve.
 """
 
 _FORMAT = """\

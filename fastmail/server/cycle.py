@@ -5,6 +5,7 @@ A reload makes a new one beside the old one; only when everything in it is ready
 
 from __future__ import annotations
 
+import os
 import resource
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from fastmail.server.auth_caches import auth_caches
 from fastmail.server.engine import make_server
 from fastmail.server.privileges import User
 from fastmail.server.session_caches import SessionCaches, session_caches
-from fastmail.server.sockets import ListeningSocket, Sockets, key, open_all
+from fastmail.server.sockets import Listen, ListeningSocket, Sockets, adjust, key, open_all
 from fastmail.server.systemd import Activated
 from fastmail.server.upgrade import Inherited
 
@@ -63,6 +64,7 @@ class Cycle:
         self.options = options
         self.configuration = configuration
         self.pid_path = options.pid_path(configuration)
+        self.pid_written = False  # by us beside the one in force
         self.user = User.of(*configuration.main["user"])
         self.lock_file: str = configuration.main["lock_file"]
         caches: SessionCaches = {} if old is None else old.session_caches
@@ -97,27 +99,53 @@ class Cycle:
             cycle.lock_file = old.lock_file
         return cycle
 
+    def successor(self, other: Cycle | None = None) -> Cycle:
+        """The configuration of now, ready to take our place; logged to ours. Nothing of ours is changed.
+
+        ``other`` is one that was to take it and may still. Raises ConfigError, StartFailed: all is undone.
+        """
+        try:
+            cycle = Cycle.read(self.options, self.log, self)
+            try:
+                cycle.bind(self, other)
+                if cycle.pid_path != self.pid_path:
+                    pidfile.write(cycle.pid_path, f"{os.getpid()}\n")
+                    cycle.pid_written = True
+            except BaseException:
+                cycle.abandon(self, other)
+                raise
+        except OSError as error:  # a mapping or a descriptor that is not to be had
+            raise StartFailed(f"reconfiguring failed {describe(error)}") from error
+        except MemoryError as error:
+            raise StartFailed("reconfiguring failed: out of memory") from error
+        return cycle
+
     @property
     def workers(self) -> int:
         """How many workers to run (``worker_processes``)."""
         number: int = self.configuration.main["worker_processes"]
         return number
 
+    @property
+    def _listens(self) -> list[Listen]:
+        return [listen for server in self.configuration.servers for listen in server.listens]
+
     def bind(
         self,
         current: Cycle | None = None,
+        other: Cycle | None = None,
         *,
         inherited: Inherited | None = None,
         activated: Activated | None = None,
         testing: bool = False,
     ) -> None:
-        """Open the listening sockets that neither ``current`` nor a predecessor nor systemd has.
+        """Open the listening sockets that are not there yet.
 
-        Raises StartFailed.
+        ``current``, ``other``, a predecessor or systemd may have them. Raises StartFailed.
         """
-        listens = [listen for server in self.configuration.servers for listen in server.listens]
+        listens = self._listens
         log = current.log if current is not None else self.log
-        known = dict(current.sockets) if current else {}
+        known = {**(other.sockets if other else {}), **(current.sockets if current else {})}
         for source in (inherited, activated):
             if source is None:
                 continue
@@ -127,6 +155,8 @@ class Cycle:
                     known[key(listen)] = ListeningSocket.adopt(listen, sock, lent=source is activated)
             source.close(self.log)
         self.sockets = open_all(listens, known, log, testing=testing)
+        if current is None and not testing:
+            adjust(listens, self.sockets, log)
 
     def announce(self) -> None:
         """nginx's first notice of a configuration in force."""
@@ -158,15 +188,27 @@ class Cycle:
 
     def replace(self, old: Cycle) -> None:
         """Take the place of ``old``: let go of the sockets and the pid file that only that one had."""
+        adjust(self._listens, self.sockets, self.log)
         for name in old.sockets.keys() - self.sockets.keys():
             old.sockets[name].remove(self.log)
         if old.pid_path != self.pid_path:
             pidfile.remove(old.pid_path, self.log)
 
-    def abandon(self, old: Cycle) -> None:
-        """Undo what was opened beside ``old``, which stays."""
-        for name in self.sockets.keys() - old.sockets.keys():
-            self.sockets[name].remove(old.log)
+    def abandon(self, *others: Cycle | None) -> None:
+        """Undo what was opened for this one alone; the first of ``others`` is in force."""
+        stay = [other for other in others if other is not None]
+        for name, sock in self.sockets.items():
+            if not any(other.sockets.get(name) is sock for other in stay):
+                sock.remove(stay[0].log)
+        if self.pid_written and all(other.pid_path != self.pid_path for other in stay):
+            pidfile.remove(self.pid_path, stay[0].log)
+        self.files.close()
+
+    def release(self, own: Cycle) -> None:
+        """In a worker of ``own``: close what is only ours."""
+        for sock in self.sockets.values():
+            if not any(sock is other for other in own.sockets.values()):
+                sock.close()
         self.files.close()
 
     def reopen_logs(self) -> None:

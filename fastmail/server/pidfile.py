@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
 
 from fastmail.logs import Log, describe
 from fastmail.server import StartFailed
+from fastmail.server.outcome import Waiter, WaitFailed
 
 SIGNALS = {
     "stop": signal.SIGTERM,
@@ -18,6 +20,7 @@ SIGNALS = {
 """What ``-s`` sends for each of its words."""
 
 _MAX_TEXT = 21  # bytes: a 64-bit number and a line end
+_MAX_PID = 2**31 - 1
 
 
 def write(path: str, text: str) -> None:
@@ -44,25 +47,50 @@ def remove(path: str, log: Log) -> None:
         log.alert(f'unlink() "{path}" failed', error)
 
 
-def send(path: str, word: str, log: Log) -> bool:
-    """``-s WORD``: signal the master whose pid is in the file. False if that failed, which is logged."""
-    log.notice("signal process started")
+def read(path: str, log: Log) -> tuple[int, int] | None:
+    """The master's pid and the user who owns the file. None: there is no pid to be had, which is logged."""
     try:
         with open(path, "rb") as file:
             text = file.read(_MAX_TEXT).rstrip(b"\r\n")
+            owner = os.fstat(file.fileno()).st_uid
     except OSError as error:
         log.error(f'open() "{path}" failed', error)
-        return False
-    if re.fullmatch(rb"0*[1-9][0-9]*", text) is None:
+        return None
+    if re.fullmatch(rb"0*[1-9][0-9]*", text) is None or int(text) > _MAX_PID:
         log.error(f'invalid PID number "{text.decode("latin-1")}" in "{path}"')
+        return None
+    return int(text), owner
+
+
+def send(path: str, word: str, log: Log) -> bool:
+    """``-s WORD``: signal the master whose pid is in the file. False if that failed, which is logged."""
+    log.notice("signal process started")
+    if (found := read(path, log)) is None:
         return False
-    pid, number = int(text), SIGNALS[word]
+    pid, number = found[0], SIGNALS[word]
     try:
         os.kill(pid, number)
     except OSError as error:
         log.alert(f"kill({pid}, {number}) failed", error)
         return False
-    except OverflowError:
-        log.error(f'invalid PID number "{pid}" in "{path}"')
-        return False
     return True
+
+
+def reload(path: str, seconds: float, log: Log) -> bool:
+    """``-s reload --wait``: False if the new workers do not serve within ``seconds``, which is logged."""
+    log.notice("signal process started")
+    if (found := read(path, log)) is None:
+        return False
+    pid, owner = found
+    try:
+        with contextlib.closing(Waiter(pid, {0, os.geteuid(), owner})) as waiter:
+            waiter.reload(seconds)
+    except ProcessLookupError as error:
+        log.alert(f"kill({pid}, {SIGNALS['reload']}) failed", error)
+    except OSError as error:
+        log.error(f"cannot wait for process {pid}", error)
+    except WaitFailed as error:
+        log.error(f"reload failed: {error}")
+    else:
+        return True
+    return False

@@ -105,10 +105,13 @@ class ListeningSocket:
     def fileno(self) -> int:
         return self._socket.fileno()
 
-    def set_backlog(self, backlog: int) -> None:
-        """Apply a ``backlog`` that a reload has changed."""
+    def set_backlog(self, backlog: int, log: Log) -> None:
+        """Apply a ``backlog`` that a reload has changed. What the kernel refuses is logged, no more."""
         if backlog != self.backlog:
-            self._socket.listen(backlog)
+            try:
+                self._socket.listen(backlog)
+            except OSError as error:
+                log.alert(f"listen() to {self.text}, backlog {backlog} failed, ignored", error)
             self.backlog = backlog
 
     def set_options(self, listen: Listen, log: Log) -> None:
@@ -207,12 +210,15 @@ def open_all(
         for new in fresh.values():
             new.remove(log)
         raise
-    for name in sockets.keys() - fresh.keys():
-        sockets[name].set_backlog(wanted[name].backlog)
-    if not testing:
-        for name, sock in sockets.items():
-            sock.set_options(wanted[name], log)
     return sockets
+
+
+def adjust(listens: Iterable[Listen], sockets: Sockets, log: Log) -> None:
+    """Give sockets that may have served another configuration what these ``listen`` ask for."""
+    for listen in listens:
+        if (sock := sockets.get(key(listen))) is not None:
+            sock.set_backlog(listen.backlog, log)
+            sock.set_options(listen, log)
 
 
 def _open(

@@ -24,6 +24,7 @@ from fastmail.logs import LEVELS, Log
 from fastmail.server import StartFailed, environment, pidfile, process
 from fastmail.server.certificates import CertificateWatch, Receiver
 from fastmail.server.cycle import Cycle, refuse
+from fastmail.server.outcome import Outcomes
 from fastmail.server.privileges import DropFailed
 from fastmail.server.service import Service
 from fastmail.server.shared import Share
@@ -63,6 +64,7 @@ class Worker:
         self._draining = False
         self._ending = False
         self._retiring: set[asyncio.Task[None]] = set()
+        self._outcomes = Outcomes(cycle.log) if single else None
         self._service = Service(cycle, share, nested=self._nested)
         self._services = [self._service]  # that have not been closed
         self.channel: socket.socket | None = None
@@ -179,25 +181,29 @@ class Worker:
     def _reload(self) -> None:
         """nginx's HUP in a single process: new connections get the configuration of now, sessions go on with
         theirs."""
+        number = self._outcomes.begin() if self._outcomes else 0
+        failure = self._reconfigure()
+        if self._outcomes:
+            self._outcomes.end(number, failure)
+
+    def _reconfigure(self) -> str | None:
+        """None, or why the configuration of before stays."""
         if self._draining or self._ending:
-            return
+            return "the process is shutting down"
         self._log.notice("reconfiguring")
         self._notifier.reloading(self._log)
         old = self.cycle
         try:
-            cycle = Cycle.read(old.options, old.log, old)
+            cycle = old.successor()
             try:
-                cycle.bind(old)
-                if cycle.pid_path != old.pid_path:
-                    pidfile.write(cycle.pid_path, f"{os.getpid()}\n")
                 service = Service(cycle, self._share, nested=self._nested)
-            except StartFailed:
+            except Exception as error:
                 cycle.abandon(old)
-                raise
+                raise StartFailed(f"reload failed: {error}") from error
         except (ConfigError, StartFailed) as error:
             refuse(error, old.log)
             self._notifier.ready(old.log, f"reload failed: {error}")
-            return
+            return str(error)
         self.cycle = cycle
         cycle.log.redirect_stderr()
         cycle.announce()
@@ -207,6 +213,7 @@ class Worker:
         self._watch_certificates()
         former.drain()
         self._notifier.ready(cycle.log, "serving")
+        return None
 
     # Certificates
 

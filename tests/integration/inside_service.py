@@ -111,6 +111,22 @@ def test_broken_configuration() -> None:
     assert shown("StatusText") == f'unknown directive "nonsense" in {place}'
 
 
+def test_reload_whose_workers_cannot_start() -> None:
+    """The configuration is good as far as can be told without them."""
+    sh("systemctl start fastmail")
+    text = CONF.read_text()
+    CONF.write_text(text + "working_directory /nowhere;\n")
+    assert subprocess.run(["systemctl", "reload", "fastmail"], stderr=subprocess.DEVNULL).returncode == 1
+    assert shown("ActiveState") == "active"
+    assert re.fullmatch(r"reload failed: worker process \d+ exited with code 2", shown("StatusText"))
+    with logged_in():
+        pass
+    CONF.write_text(text)
+    sh("systemctl reload fastmail")
+    sh("systemctl stop fastmail")
+    assert shown("Result") == "success"
+
+
 def test_log_rotation() -> None:
     sh("systemctl start fastmail")
     master = int(shown("MainPID"))

@@ -492,6 +492,6 @@ def test_absurd_number_of_connections(site: Site, auth: AuthServer, port: int) -
 
 def test_absurd_number_of_workers(site: Site) -> None:
     site.configure(workers=3)
-    site.start(patch="from fastmail.server import master; master.MAX_WORKERS = 2")
+    site.start(patch="from fastmail.server import workers; workers.MAX_WORKERS = 2")
     site.wait_workers(2)
     assert "[alert] no more than 2 processes can be spawned" in site.messages()

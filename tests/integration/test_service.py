@@ -43,6 +43,7 @@ def test_exposure() -> None:
         "serves_in_its_sandbox",
         "reload",
         "broken_configuration",
+        "reload_whose_workers_cannot_start",
         "log_rotation",
         "upgrade",
         "socket_activation",
