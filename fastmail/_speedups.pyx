@@ -28,6 +28,7 @@ include "engine/addresses.pyx"
 include "engine/clock.pyx"
 include "engine/timers.pyx"
 include "engine/log.pyx"
+include "engine/reasons.pyx"
 # the dialogues, without sockets
 include "engine/protocol.pyx"
 include "engine/networks.pyx"

@@ -27,6 +27,7 @@ cdef void session_proxy_header(Core *core, Session *s) noexcept nogil:
         if n < 0:
             session_failed(core, s, b"recv() failed", fm_errno(), True)
         else:
+            client_left(s, HOW_CLOSED, 0)
             session_close(core, s)
         return
     if l.proxy == NULL:
@@ -51,6 +52,10 @@ cdef void session_proxy_header(Core *core, Session *s) noexcept nogil:
 cdef void session_header_failed(Session *s, ProxyParsed parsed, Span seen) noexcept nogil:
     cdef Line text
     cdef size_t i
+    if parsed == PROXY_MORE:
+        client_left(s, HOW_CLOSED, 0)
+        return
+    ends_told(&s.end, REASON_PROXY_PROTOCOL, HOW_REFUSED, 0 if parsed == PROXY_SHORT else LOG_ERR)
     if parsed == PROXY_VERSION:
         text.size = 0
         line_puts(&text, b"unknown PROXY protocol version: ")
@@ -173,4 +178,5 @@ cdef void session_early_talker(Core *core, Session *s) noexcept nogil:
     if not s.client.readable or not session_read_client(core, s):
         return
     s.server.protocol.early_talker(s.login)
+    ends_told(&s.end, REASON_EARLY_TALKER, HOW_REFUSED, LOG_INFO)
     session_finish(core, s)

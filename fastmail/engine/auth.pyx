@@ -66,7 +66,7 @@ cdef bint put_auth_request(Login *l, Buffer *out) noexcept nogil:
 
 
 cdef void note_server(Login *l, const char *what, Span quoted) noexcept nogil:
-    """``auth http server X WHAT[:"QUOTED"]``"""
+    """``auth http server X WHAT[:"QUOTED"]``, which ends the session."""
     cdef Buffer text
     memset(&text, 0, sizeof(text))
     puts(&text, b"auth http server ")
@@ -77,6 +77,7 @@ cdef void note_server(Login *l, const char *what, Span quoted) noexcept nogil:
     if not text.failed:
         l.note(l.owner, LOG_ERR, 0, text.data, quoted, NULL)
     buffer_free(&text)
+    ends_told(l.end, REASON_AUTH_SERVER_FAILED, HOW_FAILED, LOG_ERR)
 
 
 cdef inline Outcome auth_error(Login *l, const char *what) noexcept nogil:
@@ -94,6 +95,7 @@ cdef Outcome auth_judge(Login *l) noexcept nogil:
         put_span(&l.login, field(a, &a.user))
     if a.rejected and (a.status.size or not l.server.protocol.empty_status_is_ok):
         note_quoted(l, LOG_INFO, b"client login failed: ", field(a, &a.status))
+        l.tried = REASON_AUTH_TEMP_FAILED if answer_is_temporary(a) else REASON_AUTH_FAILED
         l.server.protocol.rejected(l, field(a, &a.status), field(a, &a.error_code))
         credentials_wipe(l)
         return OUTCOME_REJECTED

@@ -63,6 +63,7 @@ cdef AuthConnection *auth_open(Core *core, Session *s) noexcept nogil:
     a.channel.fd = connect_to(core, &s.server.auth_address, NULL, &failed)
     if a.channel.fd < 0:
         log_connect_failed(s, failed, s.server.auth_text, fm_errno())
+        ends_told(&s.end, REASON_AUTH_SERVER_FAILED, HOW_BROKEN, LOG_ERR)
         free(a)
         return NULL
     core.auth_connections += 1
@@ -174,6 +175,7 @@ cdef void auth_lost(Core *core, AuthConnection *a, const char *what, int err) no
     elif err:
         auth_failed(core, a, what, err)
     else:
+        ends(&s.end, REASON_AUTH_SERVER_FAILED, HOW_CLOSED)
         session_internal_error(core, s)
 
 
@@ -186,6 +188,7 @@ cdef void auth_retry(Core *core, Session *s) noexcept nogil:
 cdef void auth_failed(Core *core, AuthConnection *a, const char *what, int err) noexcept nogil:
     cdef Session *s = a.session
     session_say(s, LOG_ERR if is_network_error(err) else LOG_ALERT, err, what)
+    ends(&s.end, REASON_AUTH_SERVER_FAILED, HOW_BROKEN)     # which auth server, that line does not say
     session_internal_error(core, s)
 
 
@@ -200,6 +203,7 @@ cdef void note_auth_timeout(Session *s) noexcept nogil:
     puts(&text, b"auth http server ")
     put_span(&text, s.server.auth_text)
     puts(&text, b" timed out")
+    ends_told(&s.end, REASON_AUTH_SERVER_TIMEOUT, HOW_TIMED_OUT, LOG_ERR)
     put(&text, b"\0", 1)
     if not text.failed:
         session_say(s, LOG_ERR, ETIMEDOUT, text.data)

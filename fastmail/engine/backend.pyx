@@ -16,6 +16,7 @@ cdef void session_connect(Core *core, Session *s) noexcept nogil:
             session_internal_error(core, s)
             return
         if not session_open_backend(core, s, False):
+            ends_told(&s.end, REASON_DEST_CONNECT_FAILED, HOW_BROKEN, LOG_ERR)
             session_internal_error(core, s)
             return
     if s.server.proxy_protocol:
@@ -144,6 +145,8 @@ cdef void session_login(Core *core, Session *s) noexcept nogil:
             session_failed(core, s, channel_recv_failed(&s.backend), fm_errno(), False)
             return
         if n == IO_CLOSED:
+            if room:
+                upstream_failed(s, HOW_CLOSED, 0)
             session_internal_error(core, s)
             return
         buffer_filled(&l.reply, <uint32_t> n)
@@ -171,6 +174,7 @@ cdef bint session_send_order(Core *core, Session *s) noexcept nogil:
     if s.backend.blocked:
         if l.proxy_header_due and l.order.start:
             session_say(s, LOG_ERR, 0, b"could not send PROXY protocol header at once")
+            ends_told(&s.end, REASON_DEST_PROTOCOL_FAILURE, HOW_FAILED, LOG_ERR)
             session_internal_error(core, s)
             return False
         channel_watch_out(core, &s.backend, s, TAG_BACKEND)

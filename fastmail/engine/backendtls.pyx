@@ -110,12 +110,14 @@ cdef bint session_secure_backend(Core *core, Session *s) noexcept nogil:
         if n == IO_ERROR:
             session_failed(core, s, b"recv() failed", fm_errno(), False)
         else:
+            upstream_failed(s, HOW_CLOSED, 0)
             session_internal_error(core, s)
         return False
     if s.backend.ssl == NULL and s.backend.blocked:
         return False                # the connection does not stand yet
     if s.backend.ssl == NULL and not session_begin_backend_tls(core, s):
         session_say(s, LOG_ALERT, 0, b"SSL_new() failed")
+        ends_told(&s.end, REASON_INTERNAL_FAILURE, HOW_FAILED, LOG_ALERT)
         session_internal_error(core, s)
         return False
     n = tls_handshake(&s.backend)
@@ -131,12 +133,14 @@ cdef bint session_secure_backend(Core *core, Session *s) noexcept nogil:
         else:
             session_say(s, LOG_ERR if is_network_error(fm_errno()) or tls_peer_is_to_blame() else LOG_CRIT,
                         fm_errno() if ERR_peek_error() == 0 else 0, b"SSL_do_handshake() failed")
+        upstream_failed(s, HOW_CLOSED if n == IO_CLOSED else HOW_FAILED, LOG_ERR)
         session_internal_error(core, s)
         return False
     core.backend_handshakes += 1
     core.backend_resumed += <uint64_t> SSL_session_reused(s.backend.ssl)
     if s.server.proxy_ssl_verify and not session_verify_backend(s):
         forget_backend_session(s)
+        ends_told(&s.end, REASON_DEST_TLS_FAILED, HOW_FAILED, LOG_ERR)
         session_internal_error(core, s)
         return False
     l.tls_due = False

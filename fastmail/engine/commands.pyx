@@ -53,6 +53,7 @@ cdef bint session_read_client(Core *core, Session *s) noexcept nogil:
         if s.client.readable:
             session_later(core, s)
     elif n == IO_CLOSED:
+        client_left(s, HOW_CLOSED, 0)
         session_close(core, s)
     else:
         session_failed(core, s, channel_recv_failed(&s.client), fm_errno(), True)
@@ -87,6 +88,7 @@ cdef void session_ask_python(Core *core, Session *s) noexcept nogil:
         return
     buffer_free(&m.data)
     session_say(s, LOG_ALERT, 0, b"no room for an auth request")
+    ends_told(&s.end, REASON_INTERNAL_FAILURE, HOW_FAILED, LOG_ALERT)
     session_internal_error(core, s)
 
 
@@ -109,4 +111,5 @@ cdef void session_answered(Core *core, Session *s) noexcept nogil:
         s.phase = PHASE_PAUSE
         session_deadline(core, s, l.wait)
     else:
+        ends_told(&s.end, l.tried, HOW_REFUSED, LOG_INFO)
         session_finish(core, s)

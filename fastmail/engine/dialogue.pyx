@@ -23,6 +23,7 @@ cdef class Dialogue:
     cdef Server server
     cdef Login *login
     cdef Buffer notes
+    cdef End end
     cdef bytes unread           # fed, but not taken once credentials were complete
 
     def __init__(self, Server server not None, *, bytes client=b"127.0.0.1", bytes salt=b""):
@@ -30,7 +31,7 @@ cdef class Dialogue:
             raise RuntimeError("already initialised")
         self.server = server
         self.unread = b""
-        self.login = login_new(&server.conf, &self.notes, dialogue_note)
+        self.login = login_new(&server.conf, &self.notes, dialogue_note, &self.end)
         if self.login == NULL:
             raise MemoryError
         if <size_t> len(client) >= sizeof(self.login.client):

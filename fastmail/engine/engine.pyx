@@ -313,6 +313,7 @@ cdef class Engine:
         place_mark(core, ROOM_GONE)
         for slot in range(core.table_size):
             if core.table[slot] != NULL:
+                ends(&core.table[slot].end, REASON_SHUTTING_DOWN, HOW_FAILED)
                 session_close(core, core.table[slot])
         for server in self.servers:
             while server.conf.idle != NULL:

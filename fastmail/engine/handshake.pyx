@@ -31,6 +31,7 @@ cdef void session_handshake(Core *core, Session *s) noexcept nogil:
             return
         if not tls_begin(core, &s.client, s.server.tls, True):
             session_say(s, LOG_ALERT, 0, b"SSL_new() failed")
+            ends_told(&s.end, REASON_INTERNAL_FAILURE, HOW_FAILED, LOG_ALERT)
             session_close(core, s)
             return
         session_deadline(core, s, s.server.timeout)
@@ -61,10 +62,15 @@ cdef void session_release(Core *core, Session *s) noexcept nogil:
 
 cdef void session_handshake_failed(Core *core, Session *s) noexcept nogil:
     """What a client has caused is level info, as with nginx."""
+    cdef int level = LOG_INFO
     if ERR_peek_error() == 0:
-        session_say(s, LOG_INFO, 0, b"peer closed connection in SSL handshake")
+        client_left(s, HOW_CLOSED, level)
+        session_say(s, level, 0, b"peer closed connection in SSL handshake")
     else:
-        session_say(s, LOG_INFO if tls_peer_is_to_blame() else LOG_CRIT, 0, b"SSL_do_handshake() failed")
+        if not tls_peer_is_to_blame():
+            level = LOG_CRIT
+        client_left(s, HOW_FAILED, level)
+        session_say(s, level, 0, b"SSL_do_handshake() failed")
     session_close(core, s)
 
 
@@ -86,9 +92,11 @@ cdef void session_certificate(Core *core, Session *s) noexcept nogil:
             line_puts(&text, X509_verify_cert_error_string(result))
             line_puts(&text, b")")
             text.text[text.size] = 0
+            ends_told(&s.end, REASON_CLIENT_CERT_UNTRUSTED, HOW_REFUSED, LOG_INFO)
             session_refuse_certificate(core, s, text.text, s.server.protocol.certificate_bad)
             return
         if s.server.verify == VERIFY_ON and certificate == NULL:
+            ends_told(&s.end, REASON_CLIENT_CERT_MISSING, HOW_REFUSED, LOG_INFO)
             session_refuse_certificate(core, s, b"client sent no required SSL certificate",
                                        s.server.protocol.certificate_missing)
             return

@@ -268,7 +268,7 @@ cdef Parsed imap_take_literal(Login *l, uint32_t n) noexcept nogil:
 
 cdef Action imap_command(Login *l) noexcept nogil:
     if (l.verb == IMAP_LOGIN or l.verb == IMAP_AUTHENTICATE) and must_start_tls(l):
-        return ACT_INVALID
+        return refused(l, REASON_CLEARTEXT_AUTH_DISABLED)
     if l.verb == IMAP_LOGIN:
         if l.arguments != 2 or l.argument[0].size == 0:
             return ACT_INVALID
@@ -288,7 +288,7 @@ cdef Action imap_command(Login *l) noexcept nogil:
     imap_reply(l, b"OK completed")
     if l.verb == IMAP_STARTTLS:
         return ACT_TLS
-    return ACT_CLOSE if l.verb == IMAP_LOGOUT else ACT_NEXT
+    return quit(l) if l.verb == IMAP_LOGOUT else ACT_NEXT
 
 
 # --- the backend ---------------------------------------------------------------------------------

@@ -26,6 +26,8 @@ cdef struct Login:
     ServerConf *server
     void *owner                 # who made it: what note() is called with
     Note note                   # writes a log line in the session's name
+    End *end                    # the session's: see reasons.pyx
+    Reason tried                # how the last attempt failed, if it did; NONE: nothing was tried
     const char *action          # what an error was met "while" doing (reference 12.2)
     char client[INET6_ADDRSTRLEN]   # Client-IP
     bint host_temporary         # the resolver could not say whether there is a name
@@ -92,13 +94,14 @@ cdef struct Login:
     bint reply_passed           # SMTP: a refusal is the client's to hear, proxy_pass_error_message or not
 
 
-cdef Login *login_new(ServerConf *server, void *owner, Note note) noexcept nogil:
+cdef Login *login_new(ServerConf *server, void *owner, Note note, End *end) noexcept nogil:
     """NULL: no memory."""
     cdef Login *l = <Login *> calloc(1, sizeof(Login))
     if l != NULL:
         l.server = server
         l.owner = owner
         l.note = note
+        l.end = end
     return l
 
 
@@ -172,6 +175,27 @@ cdef bint keep_argument(Login *l, int i, Buffer *into) noexcept nogil:
             at += 1
         at += 1
     return put(into, s.data + run, s.size - run)
+
+
+cdef Reason client_reason(const Login *l) noexcept nogil:
+    """Why a client that leaves now has not logged in."""
+    if l.sasl != SASL_NONE or (l.server.protocol.command == pop3_command and l.state):
+        return REASON_AUTH_WAITING_CLIENT
+    if l.parse == IMAP_LITERAL and l.verb == IMAP_LOGIN:
+        return REASON_AUTH_WAITING_CLIENT
+    return l.tried if l.tried != REASON_NONE else REASON_NO_AUTH_ATTEMPTS
+
+
+cdef inline Action quit(Login *l) noexcept nogil:
+    """The client has said that it leaves."""
+    ends(l.end, client_reason(l), HOW_QUIT)
+    return ACT_CLOSE
+
+
+cdef inline Action refused(Login *l, Reason reason) noexcept nogil:
+    """An attempt that the auth server isn't asked about; the client may make another."""
+    l.tried = reason
+    return ACT_INVALID
 
 
 cdef Action attempt(Login *l, Method method) noexcept nogil:
@@ -291,6 +315,7 @@ cdef Action too_long(Login *l) noexcept nogil:
         seen.size = 0
         tail = NULL
     l.note(l.owner, LOG_INFO, 0, b"client sent too long command ", seen, tail)
+    ends_told(l.end, REASON_TOO_LONG_COMMAND, HOW_REFUSED, LOG_INFO)
     l.server.protocol.invalid(l)
     return ACT_CLOSE
 
@@ -301,6 +326,7 @@ cdef Action count_error(Login *l) noexcept nogil:
     l.errors += 1
     if l.errors >= l.server.max_errors:
         note(l, LOG_INFO, b"client sent too many invalid commands")
+        ends_told(l.end, REASON_TOO_MANY_ERRORS, HOW_REFUSED, LOG_INFO)
         return ACT_CLOSE
     return ACT_NEXT
 
@@ -328,6 +354,7 @@ cdef Action login_command(Login *l) noexcept nogil:
             l.sasl = SASL_NONE
             l.server.protocol.invalid(l)
             note(l, LOG_INFO, b"client sent too many commands")
+            ends_told(l.end, REASON_TOO_MANY_COMMANDS, HOW_REFUSED, LOG_INFO)
             action = ACT_CLOSE
         elif l.sasl:
             action = sasl_response(l, argument(l, 0))
@@ -340,6 +367,7 @@ cdef Action login_command(Login *l) noexcept nogil:
         l.sasl = SASL_NONE
         action = count_error(l)
         if parsed == PARSE_FATAL:
+            ends(l.end, REASON_TOO_MANY_ERRORS, HOW_REFUSED)
             action = ACT_CLOSE
     command_done(l)
     if action != ACT_AUTH and not l.sasl:

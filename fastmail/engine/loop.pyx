@@ -31,6 +31,7 @@ cdef void log_connections(Core *core) noexcept nogil:
 cdef void session_log_connections(Core *core, Session *s) noexcept nogil:
     """This too at most once a second."""
     cdef Line line
+    ends(&s.end, REASON_PROCESS_FULL, HOW_FAILED)
     if core.alerted_session == core.clock.second:
         return
     core.alerted_session = core.clock.second
@@ -184,6 +185,9 @@ cdef void order_failed(Core *core, Session *s, Message *m) noexcept nogil:
         put(&m.data, b"\0", 1)
         if not m.data.failed:
             session_say(s, LOG_ERR, 0, m.data.data + m.data.start)
+            ends_told(&s.end, REASON_AUTH_SERVER_FAILED, HOW_BROKEN, LOG_ERR)
+    else:
+        ends(&s.end, REASON_AUTH_SERVER_FAILED, HOW_CLOSED)
     session_internal_error(core, s)
 
 

@@ -120,7 +120,7 @@ cdef Action pop3_command(Login *l) noexcept nogil:
         return pop3_ok(l)
     if l.verb == POP3_QUIT:
         pop3_ok(l)
-        return ACT_CLOSE
+        return quit(l)
     if l.state == POP3_USER_GIVEN:
         if l.verb != POP3_PASS or l.arguments != 1:
             return ACT_INVALID
@@ -134,7 +134,7 @@ cdef Action pop3_command(Login *l) noexcept nogil:
         pop3_ok(l)
         return ACT_TLS
     if must_start_tls(l):
-        return ACT_INVALID
+        return refused(l, REASON_CLEARTEXT_AUTH_DISABLED)
     if l.verb == POP3_USER and l.arguments == 1:
         credentials_wipe(l)
         keep_argument(l, 0, &l.login)
@@ -207,6 +207,7 @@ cdef UpstreamStep pop3_upstream(Login *l, Span line) noexcept nogil:
             return pop3_send(l, POP3_UP_CAPA, b"CAPA\r\n", b"sending CAPA to upstream")
         if not one_line(buffer_span(&l.login)) or not one_line(buffer_span(&l.password)):
             note(l, LOG_ERR, b"login or password contains CR, LF or NUL and cannot be sent")
+            ends_told(l.end, REASON_INTERNAL_FAILURE, HOW_FAILED, LOG_ERR)
             return UP_ERROR
         l.action = b"sending user name to upstream"
         pop3_put(l, b"USER ", &l.login)

@@ -210,6 +210,7 @@ cdef FlowResult flow_run(Core *core, Session *s, bint up) noexcept nogil:
 cdef void relay_failed(Session *s, const char *what, bint client, const char *action) noexcept nogil:
     cdef int err = fm_errno()
     cdef bint peer = is_network_error(err) or tls_peer_is_to_blame()
+    ends(&s.end, REASON_CLIENT_ERROR if client else REASON_UPSTREAM_ERROR, HOW_BROKEN)
     session_log(s, LOG_ALERT if not peer else LOG_INFO if client else LOG_ERR, err, what,
                 span_of(NULL, 0), NULL, action)
 
@@ -253,6 +254,7 @@ cdef void relay_start(Core *core, Session *s) noexcept nogil:
 
 cdef void relay_cut(Core *core, Session *s) noexcept nogil:
     session_log(s, LOG_INFO, 0, b"shutdown timeout", span_of(NULL, 0), NULL, b"proxying")
+    ends(&s.end, REASON_SHUTDOWN, HOW_FAILED)
     session_end(core, s)
 
 
@@ -266,6 +268,7 @@ cdef void relay_serve(Core *core, Session *s) noexcept nogil:
     if down == FLOW_ERROR or up == FLOW_ERROR:
         session_close(core, s)
     elif down == FLOW_END or up == FLOW_END:
+        ends(&s.end, REASON_UPSTREAM_CLOSED if down == FLOW_END else REASON_CLIENT_CLOSED, HOW_CLOSED)
         session_log(s, LOG_INFO, 0, b"proxied session done", span_of(NULL, 0), NULL, NULL)
         session_end(core, s)
     elif down == FLOW_MORE or up == FLOW_MORE:

@@ -61,7 +61,7 @@ cdef Action sasl_start(Login *l, int n) noexcept nogil:
         puts(&l.output, b"\r\n")
         l.sasl = SASL_CRAM_MD5
         return ACT_NEXT
-    return ACT_INVALID
+    return refused(l, REASON_INVALID_MECH)
 
 
 cdef Action sasl_response(Login *l, Span word) noexcept nogil:
@@ -83,7 +83,12 @@ cdef Action sasl_failed(Login *l, const char *why) noexcept nogil:
     note(l, LOG_INFO, why)
     credentials_wipe(l)
     buffer_free(&l.login)
-    return ACT_INVALID
+    return refused(l, REASON_AUTH_FAILED)
+
+
+cdef Action sasl_undecodable(Login *l, const char *why) noexcept nogil:
+    sasl_failed(l, why)
+    return refused(l, REASON_INVALID_BASE64)
 
 
 cdef bint decode_into(Login *l, Span word, Buffer *into) noexcept nogil:
@@ -98,7 +103,7 @@ cdef Action sasl_plain(Login *l, Span word) noexcept nogil:
     cdef char *password
     cdef uint32_t left
     if not decode_into(l, word, text):
-        return sasl_failed(l, b"client sent invalid base64 encoding in AUTH PLAIN command")
+        return sasl_undecodable(l, b"client sent invalid base64 encoding in AUTH PLAIN command")
     login = <char *> memchr(text.data, 0, text.end) if text.end else NULL
     if login == NULL or login + 1 == text.data + text.end:
         return sasl_failed(l, b"client sent invalid login in AUTH PLAIN command")
@@ -116,13 +121,13 @@ cdef Action sasl_plain(Login *l, Span word) noexcept nogil:
 
 cdef Action sasl_login_user(Login *l, Span word) noexcept nogil:
     if not decode_into(l, word, &l.login):
-        return sasl_failed(l, b"client sent invalid base64 encoding in AUTH LOGIN command")
+        return sasl_undecodable(l, b"client sent invalid base64 encoding in AUTH LOGIN command")
     return challenge(l, SASL_LOGIN_PASSWORD, b"UGFzc3dvcmQ6")
 
 
 cdef Action sasl_login_password(Login *l, Span word) noexcept nogil:
     if not decode_into(l, word, &l.password):
-        return sasl_failed(l, b"client sent invalid base64 encoding in AUTH LOGIN command")
+        return sasl_undecodable(l, b"client sent invalid base64 encoding in AUTH LOGIN command")
     l.password_known = True
     return attempt(l, METHOD_PLAIN)
 
@@ -132,7 +137,7 @@ cdef Action sasl_cram_md5(Login *l, Span word) noexcept nogil:
     cdef Buffer *text = &l.password
     cdef char *space
     if not decode_into(l, word, text):
-        return sasl_failed(l, b"client sent invalid base64 encoding in AUTH CRAM-MD5 command")
+        return sasl_undecodable(l, b"client sent invalid base64 encoding in AUTH CRAM-MD5 command")
     space = <char *> memchr(text.data, 32, text.end) if text.end else NULL
     if space == NULL or text.data + text.end - space != 33:
         return sasl_failed(l, b"client sent invalid CRAM-MD5 hash in AUTH CRAM-MD5 command")
@@ -144,6 +149,6 @@ cdef Action sasl_cram_md5(Login *l, Span word) noexcept nogil:
 
 cdef Action sasl_external(Login *l, Span word) noexcept nogil:
     if not decode_into(l, word, &l.login):
-        return sasl_failed(l, b"client sent invalid base64 encoding in AUTH EXTERNAL command")
+        return sasl_undecodable(l, b"client sent invalid base64 encoding in AUTH EXTERNAL command")
     credentials_wipe(l)
     return attempt(l, METHOD_EXTERNAL)

@@ -40,6 +40,7 @@ cdef struct Session:
     Channel backend
     Flow up                     # client to backend
     Flow down
+    End end                     # why, once that is decided
     uint8_t phase
     uint8_t queued              # is on the run list, or on that of handshakes
     uint8_t starttls            # TLS was asked for by command
@@ -65,6 +66,7 @@ cdef void session_log(Session *s, int level, int err, const char *text, Span quo
     cdef char address[INET6_ADDRSTRLEN]
     cdef Login *l = s.login
     if level > s.log.level:
+        ERR_clear_error()           # or the next session's line would tell of them
         return
     line_begin(&line, &s.server.core.clock, level, s.number)
     if quoted.data != NULL:
@@ -111,6 +113,43 @@ cdef void session_note(void *owner, int level, int err, const char *text, Span q
 
 cdef inline void session_say(Session *s, int level, int err, const char *text) noexcept nogil:
     session_log(s, level, err, text, span_of(NULL, 0), NULL, s.login.action if s.login != NULL else NULL)
+
+
+cdef void session_log_end(Session *s) noexcept nogil:
+    """Say why a session has ended before its relay, unless another line has."""
+    cdef Line text
+    cdef int level
+    ends(&s.end, REASON_INTERNAL_FAILURE, HOW_FAILED)
+    level = REASON_TABLE[s.end.reason].level
+    if level > s.log.level or end_is_told(&s.end):
+        return
+    text.size = 0
+    line_end(&text, &s.end, s.server.auth_text)
+    text.text[text.size] = 0
+    ERR_clear_error()           # of another call than the one that ended it
+    session_say(s, level, 0, text.text)
+
+
+cdef void client_left(Session *s, How how, int told) noexcept nogil:
+    """The client ends the session, by leaving or by staying silent. ``told``: as in ends_told(), or 0."""
+    cdef Login *l = s.login
+    cdef Reason reason = client_reason(l)
+    if s.phase == PHASE_HANDSHAKE:
+        reason = REASON_TLS_HANDSHAKE
+    elif s.phase == PHASE_PROXY and l.proxy != NULL:
+        reason = REASON_PROXY_PROTOCOL      # it has sent a part of one
+    ends_told(&s.end, reason, how, told)
+
+
+cdef void upstream_failed(Session *s, How how, int told) noexcept nogil:
+    """The backend ends the session, before it has let the client in. ``told``: as in ends_told(), or 0."""
+    cdef Login *l = s.login
+    cdef Reason reason = REASON_DEST_PROTOCOL_FAILURE
+    if l.tls_due and s.backend.ssl != NULL:
+        reason = REASON_DEST_TLS_FAILED
+    elif not l.upstream and not l.reply.end:
+        reason = REASON_DEST_CONNECT_FAILED
+    ends_told(&s.end, reason, how, told)
 
 
 cdef void log_connected(Core *core, Session *s) noexcept nogil:
@@ -182,7 +221,7 @@ cdef Session *session_new(Core *core, Listener *listener, int fd,
     cdef bint debug
     if s == NULL:
         return NULL
-    s.login = login_new(listener.server, s, session_note)
+    s.login = login_new(listener.server, s, session_note, &s.end)
     if s.login == NULL or not slot_take(core, s):
         login_free(s.login)
         free(s)
@@ -220,6 +259,8 @@ cdef void session_close(Core *core, Session *s) noexcept nogil:
         core.relaying -= 1
     elif s.phase == PHASE_NAME:
         session_drop_name(core, s)
+    if s.login != NULL:
+        session_log_end(s)
     s.phase = PHASE_DEAD
     timer_stop(&core.wheel, &s.timer)
     channel_close(core, &s.client)
@@ -281,11 +322,13 @@ cdef bint session_flush(Core *core, Session *s) noexcept nogil:
 cdef void session_failed(Core *core, Session *s, const char *what, int err, bint client) noexcept nogil:
     """An error on the client's socket ends the session; one on the backend's is our internal error."""
     cdef bint peer = is_network_error(err) or tls_peer_is_to_blame()
+    cdef int level = LOG_ALERT if not peer else LOG_INFO if client else LOG_ERR
+    session_say(s, level, err, what)
     if client:
-        session_say(s, LOG_INFO if peer else LOG_ALERT, err, what)
+        client_left(s, HOW_BROKEN, level)
         session_close(core, s)
     else:
-        session_say(s, LOG_ERR if peer else LOG_ALERT, err, what)
+        upstream_failed(s, HOW_BROKEN, level)
         session_internal_error(core, s)
 
 
@@ -402,6 +445,7 @@ cdef void session_event(Core *core, Session *s, bint client, uint32_t events) no
             return
         elif s.phase == PHASE_NAME:
             if s.client.hangup == HANGUP_BROKEN:
+                client_left(s, HOW_BROKEN, 0)
                 session_close(core, s)
             return
         elif s.phase in (PHASE_AUTH, PHASE_PAUSE, PHASE_AGAIN, PHASE_LOGIN) and not events & EPOLLOUT:
@@ -437,11 +481,19 @@ cdef void session_expired(Core *core, Session *s) noexcept nogil:
         session_ask(core, s)
     elif s.phase == PHASE_LOGIN:
         session_say(s, LOG_INFO, ETIMEDOUT, b"upstream timed out")
+        upstream_failed(s, HOW_TIMED_OUT, LOG_INFO)
         session_internal_error(core, s)
-    elif s.phase == PHASE_HANDSHAKE or s.phase == PHASE_GOODBYE:
+    elif s.phase == PHASE_GOODBYE:
         session_close(core, s)          # as silently as nginx
+    elif s.phase == PHASE_HANDSHAKE:
+        client_left(s, HOW_TIMED_OUT, 0)
+        session_close(core, s)
     else:
         if s.login != NULL:
             action = s.login.action
         session_log(s, LOG_INFO, ETIMEDOUT, b"client timed out", span_of(NULL, 0), NULL, action)
+        if s.login != NULL:
+            client_left(s, HOW_TIMED_OUT, LOG_INFO)
+        else:
+            ends(&s.end, REASON_PROXY_TIMEOUT, HOW_TIMED_OUT)
         session_close(core, s)

@@ -111,7 +111,7 @@ cdef Action smtp_command(Login *l) noexcept nogil:
         return smtp_hello(l)
     if l.verb == SMTP_AUTH:
         if must_start_tls(l):
-            return ACT_INVALID
+            return refused(l, REASON_CLEARTEXT_AUTH_DISABLED)
         if l.arguments == 0:
             return smtp_reply(l, b"501 5.5.4 Invalid argument\r\n")
         return sasl_start(l, l.arguments)
@@ -121,7 +121,7 @@ cdef Action smtp_command(Login *l) noexcept nogil:
         return smtp_rcpt(l)
     if l.verb == SMTP_QUIT:
         smtp_reply(l, b"221 2.0.0 Bye\r\n")
-        return ACT_CLOSE
+        return quit(l)
     if l.verb == SMTP_STARTTLS:
         return smtp_starttls(l)
     if l.verb == SMTP_REFUSED:
@@ -281,9 +281,11 @@ cdef UpstreamStep smtp_send_auth(Login *l) noexcept nogil:
     l.action = b"sending AUTH to upstream"
     if not l.password_known:
         note(l, LOG_ERR, b"no password available")
+        ends_told(l.end, REASON_AUTH_SERVER_FAILED, HOW_FAILED, LOG_ERR)
         return UP_ERROR
     if holds_nul(buffer_span(&l.login)) or holds_nul(buffer_span(&l.password)):
         note(l, LOG_ERR, b"login or password contains NUL and cannot be sent")
+        ends_told(l.end, REASON_INTERNAL_FAILURE, HOW_FAILED, LOG_ERR)
         return UP_ERROR
     memset(&plain, 0, sizeof(plain))
     put(&plain, b"\0", 1)

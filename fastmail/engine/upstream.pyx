@@ -24,6 +24,7 @@ cdef inline bint upstream_starts_tls(const Login *l) noexcept nogil:
 cdef UpstreamStep upstream_without_tls(Login *l) noexcept nogil:
     """Never a fall-back to plain text: somebody in between may have taken the offer away."""
     note(l, LOG_ERR, b"upstream does not offer STARTTLS")
+    ends_told(l.end, REASON_DEST_TLS_FAILED, HOW_FAILED, LOG_ERR)
     return UP_ERROR
 
 
@@ -93,6 +94,7 @@ cdef UpstreamStep upstream_run(Login *l) noexcept nogil:
             # Whatever came behind the reply came in clear, from whoever: it is not the backend's word.
             if buffer_used(&l.reply) > l.reply_scan:
                 note(l, LOG_ERR, b"upstream sent data in clear behind its reply to STARTTLS")
+                ends_told(l.end, REASON_DEST_TLS_FAILED, HOW_FAILED, LOG_ERR)
                 l.server.protocol.internal_error(l)
                 return UP_ERROR
             buffer_free(&l.reply)
@@ -107,6 +109,7 @@ cdef UpstreamStep upstream_run(Login *l) noexcept nogil:
             return UP_ERROR
     if buffer_used(&l.reply) >= l.server.proxy_buffer:
         note_quoted(l, LOG_ERR, b"upstream sent too long response line: ", buffer_span(&l.reply))
+        ends_told(l.end, REASON_DEST_PROTOCOL_FAILURE, HOW_FAILED, LOG_ERR)
         l.server.protocol.internal_error(l)
         return UP_ERROR
     return UP_MORE
@@ -125,11 +128,13 @@ cdef void upstream_rejected(Login *l, Span line) noexcept nogil:
             shown = span_of(line.data + l.tag_size, line.size - l.tag_size)
     if (l.server.proxy_pass_error_message or l.reply_passed) and not upstream_starts_tls(l):
         note_quoted(l, LOG_INFO, b"upstream sent invalid response: ", shown)
+        ends_told(l.end, REASON_DEST_AUTH_FAILED, HOW_REFUSED, LOG_INFO)
         if l.tag_size and imap_bye(line):
             imap_rejected(l, imap_bye_text(line), span_of(NULL, 0))
         put_span(&l.output, reply)
         return
     note_quoted(l, LOG_ERR, b"upstream sent invalid response: ", shown)
+    ends_told(l.end, REASON_DEST_AUTH_FAILED, HOW_REFUSED, LOG_ERR)
     l.server.protocol.internal_error(l)
 
 

@@ -13,6 +13,8 @@ _CHALLENGE = re.compile(r"^(\+|334) ([A-Za-z0-9+/]{24,}={0,2})(?=\r\n)", re.MULT
 _LOG_LINE = re.compile(r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d (\[\w+\]) \d+#\d+: (\*\d+ )?(.*)")
 _LOG_LINE_MAX = 2000
 """Longer lines end where 2048 bytes with all the numbers in front do."""
+_ENDED = re.compile(r"session ended: (client|upstream|auth http server|proxy) .* \(\w+\) while ")
+"""fastmail's own line; tests/unit/test_engine_ends.py says where it is written."""
 _PROXY_PORT = re.compile(r"(?<=^PROXY TCP4 127\.0\.0\.1 127\.0\.0\.1 )\d+(?= )")
 _CLIENT_PORT = re.compile(r"(?<= client 127\.0\.0\.1:)\d+(?= connected to )")
 
@@ -56,7 +58,7 @@ class Normaliser:
         for line in lines:
             if entry := _LOG_LINE.match(line):
                 level, connection, message = entry.groups()
-                session = connection is not None
+                session = connection is not None and not _ENDED.match(message)
                 if session:
                     cut = len(line) >= _LOG_LINE_MAX
                     entries.append(f"{level} {message[:1900]}<cut>" if cut else f"{level} {message}")

@@ -24,6 +24,7 @@ TIMEOUT = 2000
 """Milliseconds: a time limit of the engine's that a test lets pass, after what it has to do before that."""
 
 HOSTS = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
+ENDED = "session ended: "
 NAME = "mail.test:143"
 """The printed address of the engine's listener."""
 INTERNAL = b"a NO [UNAVAILABLE] internal server error\r\n* BYE [UNAVAILABLE] internal server error\r\n"
@@ -242,13 +243,14 @@ class Rig:
 
     # the peers
 
-    def _keep(self, peer: Peer) -> Peer:
+    def keep(self, peer: Peer) -> Peer:
+        """Close it when the test is over."""
         self._peers.append(peer)
         return peer
 
     def connect(self) -> Peer:
         """A client, not greeted yet."""
-        return self._keep(self.listener.connect())
+        return self.keep(self.listener.connect())
 
     def client(self) -> Peer:
         """A client that has read the greeting."""
@@ -258,7 +260,7 @@ class Rig:
 
     def asked(self) -> Peer:
         """The engine's next connection to the auth server, its first request read into ``request``."""
-        peer = self._keep(self.auth.accept())
+        peer = self.keep(self.auth.accept())
         peer.request = peer.until(b"\r\n\r\n")
         return peer
 
@@ -268,7 +270,7 @@ class Rig:
 
     def connected(self) -> Peer:
         """The engine's next connection to the backend."""
-        return self._keep(self.backend.accept())
+        return self.keep(self.backend.accept())
 
     def ask(self, said: bytes = b"a LOGIN user pass\r\n") -> tuple[Peer, Peer]:
         """A client that has given its credentials, and the connection that asks about them."""
@@ -318,7 +320,15 @@ class Rig:
     # what is seen of the engine
 
     def log(self) -> list[str]:
-        """The lines so far, without date, process and connection number, and with known names for ports."""
+        """The lines so far, without date, process and connection number, and with known names for ports; not
+        those of ends()."""
+        return [line for line in self._lines() if ENDED not in line]
+
+    def ends(self) -> list[str]:
+        """The lines that say why sessions ended before their relay, where no other line has."""
+        return [line.replace(ENDED, "") for line in self._lines() if ENDED in line]
+
+    def _lines(self) -> list[str]:
         size = os.fstat(self._log).st_size
         text = os.pread(self._log, size, 0).decode("latin-1")
         text = text.replace(self.backend.printed, "BACKEND").replace(self.auth.printed, "AUTH")
