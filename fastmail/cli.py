@@ -40,8 +40,9 @@ SYNOPSIS = (
 )
 COMMANDS = {
     "demo [options]": "Serve a small mailbox through fastmail on 127.0.0.1 until Ctrl-C; see its --help.",
-    "migrate [-p prefix] [nginx.conf]": "Say what of an nginx.conf is served, ignored and different, and the "
-    "commands that switch over and back.",
+    "migrate [-p prefix] [--probe-auth] [nginx.conf]": "Say what of an nginx.conf is served, ignored and "
+    "different, and the commands that switch over and back. With --probe-auth, find out whether auth servers "
+    "keep connections.",
 }
 """What the manual says of each."""
 

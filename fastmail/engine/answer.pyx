@@ -5,6 +5,10 @@ cdef enum:
     ANSWER_MAX = 4096           # bytes, status line to empty line; nginx stops at 1024
     WAIT_MAX = 86400            # seconds of Auth-Wait: more would only outlive the worker
 
+cdef const char *EMPTY_BODY = b"0\r\n\r\n"  # a chunked one: PHP's behind nginx, and often Node's
+cdef enum:
+    EMPTY_BODY_SIZE = 5
+
 cdef enum AnswerState:
     ANSWER_START = 0            # is it a status line?
     ANSWER_STATUS
@@ -46,7 +50,8 @@ cdef struct Answer:
     # may the connection be used again?
     bint persistent
     bint spent                  # it cannot, whatever else is said
-    int64_t body                # bytes that follow; -1: up to the connection's end
+    bint chunked
+    int64_t body                # bytes that follow; -1: up to the connection's end; chunked: if it is empty
 
 
 cdef inline Span field(const Answer *a, const Field *f) noexcept nogil:
@@ -187,11 +192,14 @@ cdef void answer_header(Answer *a) noexcept nogil:
         answer_auth_header(a, span_of(name.data + 5, name.size - 5), value)
     elif span_is_word(name, b"Content-Length"):
         length = parse_number(value, <int64_t> 1 << 40)
-        if length < 0 or (a.body >= 0 and a.body != length):
+        if length < 0 or a.chunked or (a.body >= 0 and a.body != length):
             a.spent = True
         a.body = length
     elif span_is_word(name, b"Transfer-Encoding"):
-        a.spent = True
+        if a.body >= 0 or not span_is_word(value, b"chunked"):
+            a.spent = True
+        a.chunked = True
+        a.body = EMPTY_BODY_SIZE
     elif span_is_word(name, b"Connection"):
         if span_is_word(value, b"close"):
             a.spent = True

@@ -15,6 +15,7 @@ cdef struct AuthConnection:
     Session *session            # NULL: on the server's idle list
     Buffer request              # what is still to be sent
     int64_t body                # bytes of the last answer's body still to come; nobody reads them
+    bint chunked                # they have to be the end of EMPTY_BODY
     Channel channel
     AuthConnection *older       # on the server's list of new ones without a byte of an answer
     AuthConnection *newer
@@ -264,7 +265,9 @@ cdef bint auth_answer_is_none(Core *core, const AuthConnection *a, const Answer 
     than an answer and its body, of which the first may be the last login's, sent twice."""
     if is_timeout(answer.data.data, answer.data.end):
         return True
-    if answer.body < 0 or <int64_t> answer.data.end - answer.scan <= answer.body:
+    if answer.body < 0 or <int64_t> answer.data.end - answer.scan <= answer.body \
+            or not auth_body_is_good(
+                answer.chunked, answer.data.data + answer.scan, answer.body, answer.body):
         return False
     auth_spoke_unasked(core, a)
     return True
@@ -287,6 +290,7 @@ cdef void auth_detach(Core *core, AuthConnection *a, const Answer *answer) noexc
     cdef int64_t extra = <int64_t> answer.data.end - answer.scan
     if a.server.idle_count >= a.server.keepalive or a.server.auth_talks or core.draining \
             or not answer.persistent or answer.spent or answer.body < extra \
+            or not auth_body_is_good(answer.chunked, answer.data.data + answer.scan, extra, answer.body) \
             or a.request.end > a.request.start or a.channel.hangup \
             or core.clock.now - a.opened >= a.server.keepalive_time or auth_others_wait(core, a.server):
         auth_close(core, a)
@@ -294,6 +298,7 @@ cdef void auth_detach(Core *core, AuthConnection *a, const Answer *answer) noexc
     a.session.auth = NULL
     a.session = NULL
     a.body = answer.body - extra
+    a.chunked = answer.chunked
     a.idle_turn = core.turn
     a.next = a.server.idle
     a.server.idle = a
@@ -326,6 +331,12 @@ cdef void auth_idle_expired(Core *core) noexcept nogil:
         timer_start(&core.wheel, &core.idle_timer, first)
 
 
+cdef inline bint auth_body_is_good(bint chunked, const char *data, int64_t size, int64_t left) noexcept nogil:
+    """Whether these are the next bytes of a body of which ``left`` are missing. Of chunked bodies only the
+    empty one is read."""
+    return not chunked or memcmp(EMPTY_BODY + EMPTY_BODY_SIZE - left, data, <size_t> size) == 0
+
+
 cdef void auth_read_body(Core *core, AuthConnection *a) noexcept nogil:
     """On an idle connection only the rest of the last answer's body may come: read, unlooked at. All
     else is out of place, the connection's end included."""
@@ -335,6 +346,9 @@ cdef void auth_read_body(Core *core, AuthConnection *a) noexcept nogil:
         n = channel_recv(&a.channel, waste, sizeof(waste))
         if n == IO_AGAIN:
             break
+        if n > 0 and not auth_body_is_good(a.chunked, waste, min(<int64_t> n, a.body), a.body):
+            auth_close(core, a)
+            return
         if n <= 0 or n > a.body:
             auth_close(core, a)
             if n > 0 and not is_timeout(waste + a.body, <size_t> (n - a.body)):

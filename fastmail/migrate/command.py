@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from fastmail import config
 from fastmail.config import NGINX, ConfigError, Configuration
 from fastmail.logs import describe
-from fastmail.migrate import report, switch
+from fastmail.migrate import auth, report, switch
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str]) -> int:
         if not report.is_about_ignored(text):
             _complain(level, text)
     try:
-        text = _text(configuration, here)
+        text = _text(configuration, here, auth.Findings.of(configuration, asked=options.probe_auth))
     except PermissionError as error:
         _complain("emerg", f'open() "{error.filename}" failed {describe(error)}')
         return 1
@@ -51,14 +51,21 @@ def _parser() -> argparse.ArgumentParser:
         "conf", nargs="?", default=NGINX.conf, metavar="CONF", help="nginx's configuration file (%(default)s)"
     )
     parser.add_argument("-p", dest="prefix", metavar="prefix", help="nginx's prefix (what nginx -V says)")
+    parser.add_argument(
+        "--probe-auth", action="store_true",
+        help="ask each auth server for a login that can't exist, twice, to find out if it keeps connections",
+    )  # fmt: skip
     return parser
 
 
-def _text(configuration: Configuration, here: switch.Machine) -> str:
+def _text(configuration: Configuration, here: switch.Machine, found: auth.Findings) -> str:
     sections = [("Served", report.served(configuration)), ("Ignored", report.ignored(configuration))]
     if configuration.servers:
         sections.append(("Different", report.different(configuration)))
-        sections += switch.instructions(configuration, here)
+        instructions = switch.instructions(configuration, here, auth.DIRECTIVE if found.all_keep else "")
+        added = any(auth.DIRECTIVE in text for _, text in instructions)
+        sections.append(("Auth servers", found.text(configuration, added=added)))
+        sections += instructions
     return "\n\n".join(f"{title}\n\n{text}" for title, text in sections) + "\n"
 
 

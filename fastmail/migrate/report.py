@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import textwrap
 
-from fastmail.config import AuthHttp, Configuration, Ignored, Listen, ServerConfiguration
+from fastmail.config import Configuration, Ignored, Listen, ServerConfiguration
 from fastmail.config.parser import IGNORED_BLOCK
 from fastmail.migrate.differences import SECTIONS
+from fastmail.migrate.probe import url
 
 WIDTH = 100
 
@@ -53,13 +54,7 @@ def different(configuration: Configuration) -> str:
 def _row(server: ServerConfiguration, listen: Listen) -> tuple[str, ...]:
     tls = "TLS" if listen.ssl else _STARTTLS[server["starttls"]]
     extra = ", behind PROXY headers" if listen.proxy_protocol else ""
-    return server.protocol, listen.text, tls + extra, f"asks {_auth(server.auth_http)}", server.location
-
-
-def _auth(auth: AuthHttp) -> str:
-    if auth.scheme == "unix":
-        return f"{auth.text}:{auth.uri}"
-    return f"{auth.scheme}://{auth.text}{auth.uri}"
+    return server.protocol, listen.text, tls + extra, f"asks {url(server.auth_http)}", server.location
 
 
 def _words(one: Ignored) -> str:

@@ -61,8 +61,10 @@ class _Side:
     leave: tuple[str, ...]
 
 
-def instructions(configuration: Configuration, here: Machine) -> list[Section]:
+def instructions(configuration: Configuration, here: Machine, addition: str = "") -> list[Section]:
     """What to do before, the two commands, and what to know about them.
+
+    ``addition`` is a directive for the mail block, if that becomes a file that nginx does not read.
 
     Raises PermissionError when it may not be seen whether nginx runs.
     """
@@ -77,7 +79,7 @@ def instructions(configuration: Configuration, here: Machine) -> list[Section]:
             place = configuration.scope.blocks["mail"][0].place
             return [("Before", _indented([text.format(place=place) for text in _NOT_ALONE]))]
         conf = os.path.join(os.path.dirname(conf), "fastmail.conf")
-        before = _division(configuration, block, conf)
+        before = _division(configuration, block, conf, addition)
         nginx = _reloaded(configuration, here, pid, unit, block[0])
     if here.unit:
         before += _drop_in(configuration, conf)
@@ -178,7 +180,9 @@ def _copies(path: str, source: str) -> tuple[str, str]:
     return shlex.quote(f"{base}.without-mail"), shlex.quote(f"{base}.with-mail")
 
 
-def _division(configuration: Configuration, block: tuple[str, int, int], conf: str) -> list[str]:
+def _division(
+    configuration: Configuration, block: tuple[str, int, int], conf: str, addition: str
+) -> list[str]:
     """Make the mail block a configuration of its own, and the copies."""
     source, first, last = block
     without, both = _copies(configuration.path, source)
@@ -187,8 +191,11 @@ def _division(configuration: Configuration, block: tuple[str, int, int], conf: s
     events = [_statement(words) for words in configuration.scope.blocks["events"][0].statements]
     lines = [*kept, f"events {{ {' '.join(events)} }}"]
     head = " ".join(shlex.quote(line) for line in lines)
+    copy = f"sed -n {first},{last}p {file}"
+    if addition:
+        copy = f"sed -n '{first}s/{{/{{ {addition}/; {first},{last}p' {file}"
     return [
-        f"{{ printf '%s\\n' {head}; sed -n {first},{last}p {file}; }} >{shlex.quote(conf)}",
+        f"{{ printf '%s\\n' {head}; {copy}; }} >{shlex.quote(conf)}",
         f"cp -p {file} {both}",
         f"sed {first},{last}d {file} >{without}",
     ]

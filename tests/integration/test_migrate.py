@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 from support import machine
+from support.authserver import AuthServer, answer
 from support.installation import PROGRAM, installation
+from support.ports import reserve
 from support.processes import ROOT
 
 MAIL = """\
@@ -116,6 +118,37 @@ def test_a_file_that_would_be_overwritten_is_named(tmp_path: Path, there: bool) 
         own.write_text("# the operator's\n")
     note = f"{own} is there already: the first command writes it anew."
     assert (note in report(conf)["Note"]) == there
+
+
+def test_keepalive_for_a_server_that_can(tmp_path: Path) -> None:
+    """Asked, the auth server keeps connections: fastmail's file gets the directive, nginx's doesn't. The
+    server is told a login that nobody has, from an address that nobody has, and who asks."""
+    conf = tmp_path / "nginx.conf"
+    kept = answer("no", "Connection: keep-alive", "Content-Length: 0")
+    with AuthServer(lambda request: (kept,)) as auth:
+        mail = MAIL.replace("9000", str(auth.port)).replace("mail {", "mail {\n    auth_http_header X-Key k;")
+        conf.write_text(f"events {{ }}\nhttp {{ }}\n{mail}")
+        assert any("with --probe-auth" in line for line in report(conf)["Auth servers"])
+        assert auth.requests == []
+        said = report("--probe-auth", conf)
+    assert len(auth.requests) == 2
+    for request in auth.requests:
+        assert request.headers["auth-user"] == "probe@fastmail.invalid"
+        assert request.headers["client-ip"] == "192.0.2.1"
+        assert request.headers["user-agent"] == "fastmail migrate --probe-auth"
+        assert request.headers["x-key"] == "k"
+    assert " ".join(said["Auth servers"]).endswith("write for fastmail has auth_http_keepalive 4;")
+    subprocess.run(said["Before (what is served does not change)"][0], shell=True, check=True, cwd=tmp_path)
+    assert "mail { auth_http_keepalive 4;\n" in (tmp_path / "fastmail.conf").read_text()
+    assert "keepalive" not in conf.read_text()
+
+
+def test_auth_server_that_cannot_be_asked(tmp_path: Path) -> None:
+    conf = tmp_path / "nginx.conf"
+    conf.write_text("events { }\n" + MAIL.replace("9000", str(reserve())))
+    said = " ".join(report("--probe-auth", conf)["Auth servers"])
+    assert "could not be asked: Connection refused" in said
+    assert "auth_http_keepalive 4" not in said
 
 
 @pytest.mark.parametrize(

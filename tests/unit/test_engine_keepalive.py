@@ -1,5 +1,6 @@
 """Connections to the auth server: kept, used again, lost, and never trusted too far (auth_http_keepalive)."""
 
+import socket
 import time
 
 import pytest
@@ -68,6 +69,47 @@ def test_off_means_one_connection_for_each() -> None:
             assert client.rest() == REPLY
 
 
+CHUNKED = b"HTTP/1.1 200 OK\r\nAuth-Status: no\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("first", [0, 1, 3, 5])
+def test_empty_chunked_bodies_are_read_off(first: int) -> None:
+    """In pieces too; the rest comes once the client has been told."""
+    body = b"0\r\n\r\n"
+    with Rig(auth_http_keepalive=2) as rig:
+        client, auth = rig.ask()
+        auth.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        rejected(rig, auth, client, CHUNKED + body[:first])
+        for _ in range(2):
+            auth.send(body[first:])
+            rejected(rig, auth, ask_again(rig, auth), CHUNKED + body[:first])
+
+
+@pytest.mark.parametrize("body", [b"2\r\nno\r\n0\r\n\r\n", b"00\r\n\r\n", b"0\r\nno: yes\r\n\r\n"])
+@pytest.mark.parametrize("later", [False, True])
+def test_other_chunked_bodies_end_a_kept_connection(body: bytes, later: bool) -> None:
+    """Without a word: the server may send them."""
+    with Rig(auth_http_keepalive=2) as rig:
+        auth = kept(rig)
+        client = ask_again(rig, auth)
+        auth.send(CHUNKED + (b"" if later else body))
+        assert client.rest() == REPLY
+        auth.send(body if later else b"")
+        assert auth.rest() == b""
+        assert UNASKED not in rig.log()
+
+
+def test_a18_more_than_an_empty_chunked_body() -> None:
+    with Rig(auth_http_keepalive=2) as rig:
+        auth = kept(rig)
+        client = ask_again(rig, auth)
+        auth.send(rig.accepting("Transfer-Encoding: chunked", head="HTTP/1.1 200 OK") + b"0\r\n\r\n" + NO)
+        fresh = rig.asked()
+        assert auth.rest() == b""
+        rejected(rig, fresh, client)
+        assert UNASKED in rig.log()
+
+
 @pytest.mark.parametrize("size", [1, 1000, 100_000])
 def test_bodies_are_read_off(size: int) -> None:
     with Rig(auth_http_keepalive=2) as rig:
@@ -91,7 +133,10 @@ def test_a_connection_is_not_used_before_its_body_has_come() -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        b"HTTP/1.1 200 OK\r\nAuth-Status: no\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nAuth-Status: no\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nAuth-Status: no\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n",
+        b"HTTP/1.1 200 OK\r\nAuth-Status: no\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nAuth-Status: no\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nAuth-Status: no\r\nContent-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nAuth-Status: no\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
         b"HTTP/1.0 200 OK\r\nAuth-Status: no\r\nContent-Length: 0\r\n\r\n",
@@ -359,7 +404,7 @@ def test_an_idle_connection_is_closed_when_its_time_is_up() -> None:
     with Rig(auth_http_keepalive=2, auth_http_keepalive_time=TIMEOUT) as rig:
         auth = kept(rig)
         assert auth.rest() == b""
-        assert rig.stat("auth_connections") == 0
+        until(lambda: rig.stat("auth_connections") == 0)
         client, auth = rig.ask()
         rejected(rig, auth, client)
 
