@@ -105,6 +105,7 @@ class Scenario(ABC):
 
     key: str
     rounds: int | None = None  # at most; None: as many as the run has
+    beside = False  # whether fastmail's other settings are measured too (Variant.beside)
     apart = False  # True: one proxy after the other, for figures that are held against its own
     curve = ""  # what its latencies are, in the plot of them; empty: not plotted
     addition = ""  # a directive of fastmail that sets this scenario apart from another of the same curve

@@ -6,10 +6,19 @@ from enum import Enum
 
 from .measure import Processor
 
+EXACT = "fastmail, nginx's exact bytes"
+TUNED_NAME = "fastmail, tuned"
+"""Shown beside fastmail as packaged."""
+
 
 def is_fastmail(proxy: str) -> bool:
     """Whether a proxy of this name is one of fastmail's variants; the others are nginx's."""
     return proxy.startswith("fastmail")
+
+
+def is_judged(proxy: str) -> bool:
+    """Whether targets are meant for a proxy of this name."""
+    return is_fastmail(proxy) and proxy not in (EXACT, TUNED_NAME)
 
 
 class Against(Enum):

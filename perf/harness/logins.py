@@ -11,7 +11,7 @@ from .proxies import Proxy
 STRACE_LOGINS = 200
 THINK_MS = 20
 
-LOGIN_TARGETS = {"imap": Target(0.60, 0.45), "pop3": Target(0.70, 0.50), "smtp": Target(0.70, 0.50)}
+LOGIN_TARGETS = {"imap": Target(0.68, 0.45), "pop3": Target(0.77, 0.50), "smtp": Target(0.77, 0.50)}
 TLS_TARGETS = {
     ("ecdsa", "1.3", False): Target(0.85, 0.70),
     ("ecdsa", "1.3", True): Target(0.80, 0.60),
@@ -43,6 +43,7 @@ class Logins(Scenario):
     ``proxy_pipelining`` as well."""
 
     key = "logins"
+    beside = True
 
     def __init__(self, protocol: str, pipelining: bool = False) -> None:
         self._protocol = protocol

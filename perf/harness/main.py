@@ -13,7 +13,7 @@ from .configuration import CERTIFICATES, PROTOCOLS
 from .figures import Slice, Subject, is_fastmail
 from .measure import MeasurementError
 from .progress import Progress
-from .proxies import KEEPALIVE, Proxy, Variant, fastmail_variant, nginx_variant
+from .proxies import Proxy, Variant, fastmail_variant, nginx_variant, other_settings
 from .results import Results
 from .scenarios import KEYS, most_sessions, scenarios
 
@@ -38,8 +38,8 @@ def parser() -> argparse.ArgumentParser:
     parse.add_argument("--nginx", type=Path, metavar="PATH", help="measure this nginx binary too")
     parse.add_argument("--engine", choices=("thread", "nested", "both"), default="thread",
                        help="arrangement of fastmail's loops")  # fmt: skip
-    parse.add_argument("--keepalive", type=int, metavar="N", default=KEEPALIVE,
-                       help=f"fastmail's auth_http_keepalive ({KEEPALIVE})")  # fmt: skip
+    parse.add_argument("--keepalive", type=int, metavar="N",
+                       help="fastmail's auth_http_keepalive (as packaged; logins others too)")  # fmt: skip
     parse.add_argument("--protocols", type=command.some_of(PROTOCOLS), default=list(PROTOCOLS),
                        metavar="LIST", help=f"of {','.join(PROTOCOLS)} (all)")  # fmt: skip
     parse.add_argument("--certificates", type=command.some_of(list(CERTIFICATES)), default=["ecdsa"],
@@ -80,6 +80,8 @@ def _variants(options: argparse.Namespace, nginx: machine.Nginx) -> list[Variant
         return found
     engines = ("thread", "nested") if options.engine == "both" else (options.engine,)
     fastmail = [fastmail_variant(engine, options.keepalive) for engine in engines]
+    if options.keepalive is None and "thread" in engines and "logins" in options.scenario:
+        fastmail += other_settings()
     return fastmail if options.proxy == "fastmail" else found + fastmail
 
 
@@ -118,9 +120,15 @@ def _measure(
         nginx, cores, options.slice, options.concurrency,
         own_auth=options.auth == "loadgen", user=options.user, log_level=options.log_level,
     ) as bench, bench.ready(variants) as proxies:  # fmt: skip
-        progress = Progress(sum(s.seconds_each(bench) * s.subjects(len(proxies)) * rounds[s] for s in work))
+        taking_part = {
+            scenario: [proxy for proxy in proxies if scenario.beside or not proxy.variant.beside]
+            for scenario in work
+        }
+        progress = Progress(
+            sum(s.seconds_each(bench) * s.subjects(len(taking_part[s])) * rounds[s] for s in work)
+        )
         for scenario in work:
-            results.add(_interleave(bench, scenario, proxies, rounds[scenario], progress))
+            results.add(_interleave(bench, scenario, taking_part[scenario], rounds[scenario], progress))
         progress.end()
         for proxy in proxies:
             if lines := proxy.server.errors():

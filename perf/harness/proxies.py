@@ -1,24 +1,27 @@
 """nginx and fastmail as the same thing: a master with pinned workers, started, reloaded and stopped."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from . import configuration
 from .configuration import PROTOCOLS, SERVER_NAMES, Main, ServerBlock
+from .figures import EXACT, TUNED_NAME
 from .machine import ROOT, VENV_PYTHON, Nginx, Ports
 from .measure import MeasurementError, alive, children
 
 START = 15.0  # seconds that a proxy may take to its first greeting, or to a reload
 STOP = 10.0  # and to its end
 ASK_AGAIN = 0.001  # seconds between two questions whether it greets
-KEEPALIVE = 16  # fastmail's auth_http_keepalive
+PACKAGED = ROOT / "packaging" / "fastmail.conf"
+TUNED = 16  # auth_http_keepalive of who tunes it; nginx's exact bytes are had with 0
 
 
 @dataclass(frozen=True)
@@ -32,14 +35,25 @@ class Variant:
     additions: bool = False  # server blocks have theirs
     environment: Mapping[str, str] = field(default_factory=dict)
     baseline: bool = False  # others are compared with it
+    beside: bool = False  # measured only where Scenario.beside says so, with nothing asked
 
 
 def nginx_variant(nginx: Nginx, name: str, baseline: bool = True) -> Variant:
     return Variant(name, (str(nginx.binary), "-e", "stderr"), nginx.mail_module, baseline=baseline)
 
 
-def fastmail_variant(engine: str = "thread", keepalive: int = KEEPALIVE) -> Variant:
-    """``engine`` is "thread" (the default arrangement of the loops) or "nested"."""
+def packaged_keepalive() -> int:
+    """What the packaged configuration sets. Raises MeasurementError."""
+    found = re.search(r"^\s*auth_http_keepalive (\d+);", PACKAGED.read_text(), re.MULTILINE)
+    if found is None:
+        raise MeasurementError(f"{PACKAGED} has no auth_http_keepalive")
+    return int(found[1])
+
+
+def fastmail_variant(engine: str = "thread", keepalive: int | None = None) -> Variant:
+    """``engine`` is "thread" (the default arrangement of the loops) or "nested"; ``keepalive`` None: as
+    packaged."""
+    keepalive = packaged_keepalive() if keepalive is None else keepalive
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     return Variant(
         "fastmail" + (f", {engine}" if engine != "thread" else ""),
@@ -48,6 +62,14 @@ def fastmail_variant(engine: str = "thread", keepalive: int = KEEPALIVE) -> Vari
         additions=True,
         environment={"PYTHONPATH": path} | ({} if engine == "thread" else {"FASTMAIL_ENGINE": engine}),
     )
+
+
+def other_settings() -> list[Variant]:
+    """fastmail with nginx's exact bytes, and tuned."""
+    return [
+        replace(fastmail_variant(keepalive=keepalive), name=name, beside=True)
+        for name, keepalive in ((EXACT, 0), (TUNED_NAME, TUNED))
+    ]
 
 
 class Server:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import quantiles
 
-from .figures import Against, Figure, Slice, Subject, Target, is_fastmail
+from .figures import Against, Figure, Slice, Subject, Target, is_judged
 from .ratios import Estimate, estimate, ratio
 
 Slices = Mapping[Subject, Sequence[Slice]]
@@ -31,7 +31,7 @@ class Row:
     @property
     def target(self) -> Target | None:
         """What is asked: of fastmail, if there is something to hold it against; of nginx nothing."""
-        asked = is_fastmail(self.subject.proxy) and self.judged is not None
+        asked = is_judged(self.subject.proxy) and self.judged is not None
         return self.figure.target if asked else None
 
     def meets(self, bound: float) -> bool | None:

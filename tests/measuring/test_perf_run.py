@@ -51,7 +51,21 @@ def left(place: Path) -> list[str]:
 
 
 def test_it_measures_both(place: Path) -> None:
+    """fastmail as packaged, of which something is asked, and beside it with nginx's exact bytes and tuned."""
     done = run(place, *SMALL)
+    assert done.returncode == 0, done.stderr
+    asked, _, rest = done.stdout.partition("with nothing asked")
+    beside, _, spread = rest.partition("Medians and spread")
+    title = "processor time per IMAP login  "
+    assert [line.split("  ")[1] for line in asked.splitlines() if line.startswith(title)] == ["fastmail"]
+    assert [line.split("  ")[1] for line in beside.splitlines() if line.startswith(title)][:2] == [
+        "fastmail, nginx's exact bytes", "fastmail, tuned",
+    ]  # fmt: skip
+    assert spread.count("/s, worker ") == 4
+
+
+def test_one_setting_of_fastmail_alone(place: Path) -> None:
+    done = run(place, *SMALL, "--keepalive=1")
     assert done.returncode == 0, done.stderr
     title = "processor time per IMAP login"
     compared = next(line for line in done.stdout.splitlines() if line.startswith(title))

@@ -15,6 +15,7 @@ from perf.harness.machine import Cores, SetupError
 from perf.harness.main import is_whole, parser
 from perf.harness.measure import Processor
 from perf.harness.profile import Profile, place, stacks, table
+from perf.harness.proxies import fastmail_variant, other_settings
 from perf.harness.ratios import estimate, ratio
 from perf.harness.results import Results
 
@@ -211,6 +212,22 @@ def test_what_others_took_is_no_more_than_the_coarse_ticks_say_together() -> Non
     results = Results([], [NGINX.proxy])
     results.add(Measured(Logins("imap"), {NGINX: [loaded(0.02), loaded(-0.02)]}))
     assert results.text().endswith("Others took 0% of the core's time while its proxy was under load.")
+
+
+def test_nothing_is_asked_of_other_settings() -> None:
+    nginx = slices(COST, *[100e-6] * 20)
+    subjects = [Subject(variant.name) for variant in (fastmail_variant(), *other_settings())]
+    found = rows(COST, {NGINX: nginx, **{subject: slices(COST, *[60e-6] * 20) for subject in subjects}})
+    assert [row.target is not None for row in found] == [False, True, False, False]
+
+
+def test_fastmail_is_measured_as_packaged() -> None:
+    text = (Path(__file__).parents[2] / "packaging/fastmail.conf").read_text()
+    (directive,) = fastmail_variant().extra
+    assert f"\n    {directive}\n" in text
+    assert [variant.extra for variant in other_settings()] == [
+        ("auth_http_keepalive 0;",), ("auth_http_keepalive 16;",),
+    ]  # fmt: skip
 
 
 # -- the command line --------------------------------------------------------------------------------
