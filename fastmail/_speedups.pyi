@@ -301,7 +301,7 @@ class AuthAnswer:
     """Parser of the auth server's answer, fed in any pieces."""
 
     def feed(self, data: bytes) -> str:
-        """"more", "done", or "error"."""
+        """ "more", "done", or "error"."""
     def fields(self) -> dict[str, Any]:
         """status, server, port, user, password, wait (ms), error_code, as parsed so far."""
 

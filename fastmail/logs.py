@@ -172,9 +172,7 @@ class LogFiles:
 
     def targets(self, destinations: Iterable[Destination]) -> list[tuple[int, int]]:
         """``(descriptor, level)`` for each destination, opening what is new. Raises OSError."""
-        return [
-            (STDERR_FD if log.path == "stderr" else self._open(log), log.level) for log in destinations
-        ]
+        return [(STDERR_FD if log.path == "stderr" else self._open(log), log.level) for log in destinations]
 
     def _open(self, log: Destination) -> int:
         path = log.path

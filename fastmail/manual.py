@@ -145,7 +145,7 @@ def _directive(directive: Directive) -> str:
 
 
 def _page(*lines: str) -> str:
-    note = r'.\" Written by `python -m fastmail.manual`; change its sources instead.'
+    note = r".\" Written by `python -m fastmail.manual`; change its sources instead."
     return "\n".join([note, *lines]) + "\n"
 
 

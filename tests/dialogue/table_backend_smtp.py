@@ -131,7 +131,9 @@ GROUP = f"{MAIL}\n{RCPT}"
 TO_GROUP: Says = [*TO_MAIL[:-1], (OFFER, GROUP)]
 
 
-def envelope(name: str, says: Says, ending: str = "accepted", reply: str = "250 r", *log: str, **options: object) -> Login:
+def envelope(
+    name: str, says: Says, ending: str = "accepted", reply: str = "250 r", *log: str, **options: object
+) -> Login:
     return smtp(name, says, ending, reply, log, client=ENVELOPE, options=NONE | options)
 
 

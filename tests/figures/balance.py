@@ -1,6 +1,6 @@
 """Prints how clients are shared out among two workers, with nginx and with fastmail:
 
-    PYTHONPATH=tests .venv/bin/python tests/figures/balance.py [fastmail|nginx]…
+PYTHONPATH=tests .venv/bin/python tests/figures/balance.py [fastmail|nginx]…
 """
 
 import sys

@@ -139,9 +139,7 @@ def prepare(place: Path, page: Path) -> Path:
     (etc / "nginx").mkdir(exist_ok=True)
     own = next((b.text for b in blocks(page) if b.language == "nginx" and "mail {" in b.text), None)
     (etc / "fastmail/fastmail.conf").write_text(complete(own) if own else CONFIGURATION)
-    (etc / "fastmail/loadgen.conf").write_text(
-        CONFIGURATION.replace("143", "1143").replace("8000", "2080")
-    )
+    (etc / "fastmail/loadgen.conf").write_text(CONFIGURATION.replace("143", "1143").replace("8000", "2080"))
     (etc / "nginx/nginx.conf").write_text(CONFIGURATION + "http { server { } }\n")
     ca = Authority(etc / "ssl", "clients")
     shutil.copy(ca.path, etc / "ssl/backends.pem")
