@@ -8,6 +8,7 @@
 
 cdef enum:
     AUTH_PATIENCE = 50          # milliseconds
+    BODY_MAX = 128 * 1024       # bytes of an answer's body that are read for the sake of the connection
 
 cdef struct AuthConnection:
     AuthConnection *next        # idle list or dead list
@@ -289,7 +290,7 @@ cdef void auth_detach(Core *core, AuthConnection *a, const Answer *answer) noexc
     """The answer's header is complete: keep the connection if it can be used again."""
     cdef int64_t extra = <int64_t> answer.data.end - answer.scan
     if a.server.idle_count >= a.server.keepalive or a.server.auth_talks or core.draining \
-            or not answer.persistent or answer.spent or answer.body < extra \
+            or not answer.persistent or answer.spent or answer.body < extra or answer.body > BODY_MAX \
             or not auth_body_is_good(answer.chunked, answer.data.data + answer.scan, extra, answer.body) \
             or a.request.end > a.request.start or a.channel.hangup \
             or core.clock.now - a.opened >= a.server.keepalive_time or auth_others_wait(core, a.server):

@@ -47,6 +47,7 @@ cdef int keep_backend_session(SSL *ssl, SSL_SESSION *session) noexcept nogil:
     """OpenSSL has a session that can be resumed. 1: it is ours now."""
     cdef Session *s = <Session *> SSL_get_ex_data(ssl, 0)
     cdef BackendSession *place
+    tls_count_message(ssl)
     if s == NULL or s.login == NULL or s.server.backend_sessions == NULL:
         return 0
     place = backend_session(s)
@@ -85,7 +86,7 @@ cdef bint session_begin_backend_tls(Core *core, Session *s) noexcept nogil:
     cdef BackendSession *place
     cdef Login *l = s.login
     l.action = b"SSL handshaking to upstream"
-    if not tls_begin(core, &s.backend, s.server.proxy_tls, False):
+    if not tls_begin(core, &s.backend, s.server.proxy_tls, False, NULL):
         return False
     SSL_set_ex_data(s.backend.ssl, 0, s)
     l.refused = 0
@@ -124,14 +125,21 @@ cdef bint session_secure_backend(Core *core, Session *s) noexcept nogil:
     if n == IO_AGAIN:
         if s.backend.blocked:
             channel_watch_out(core, &s.backend, s, TAG_BACKEND)
+        elif s.backend.readable:
+            session_later(core, s)      # it has had its share of this turn
         return False
     if n != 1:
+        if s.backend.excess:
+            session_say(s, LOG_ERR, 0, tls_handshake_excess)
+            upstream_failed(s, HOW_FAILED, LOG_ERR)
+            session_internal_error(core, s)
+            return False
         if ERR_peek_error() == 0 and session_guess_failed(core, s):
             return False
         if n == IO_CLOSED and ERR_peek_error() == 0:
             session_say(s, LOG_ERR, 0, b"peer closed connection in SSL handshake")
         else:
-            session_say(s, LOG_ERR if is_network_error(fm_errno()) or tls_peer_is_to_blame() else LOG_CRIT,
+            session_say(s, LOG_ERR if peer_is_to_blame(fm_errno()) else LOG_CRIT,
                         fm_errno() if ERR_peek_error() == 0 else 0, b"SSL_do_handshake() failed")
         upstream_failed(s, HOW_CLOSED if n == IO_CLOSED else HOW_FAILED, LOG_ERR)
         session_internal_error(core, s)

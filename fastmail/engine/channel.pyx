@@ -31,6 +31,7 @@ cdef struct Channel:
     uint8_t raw                 # there may be something to receive
     uint8_t ended               # and there never will be again
     uint8_t quiet               # TLS has failed: no close_notify
+    uint8_t excess              # it was ended for what the peer has sent without data
 
 
 cdef bint channel_watch(Core *core, Channel *c, void *owner, int tag, bint out) noexcept nogil:
@@ -141,6 +142,8 @@ cdef ssize_t channel_send_last(Channel *c, const char *buf, size_t n) noexcept n
 
 
 cdef inline const char *channel_recv_failed(const Channel *c) noexcept nogil:
+    if c.excess:
+        return b"peer sent too many TLS messages without data"
     return b"recv() failed" if c.ssl == NULL else b"SSL_read() failed"
 
 

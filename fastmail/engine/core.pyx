@@ -73,6 +73,8 @@ cdef struct Core:
     uint32_t free_count
     uint32_t generation
     uint32_t sessions
+    uint32_t sessions_peak      # the most at once since memory was given back
+    Timer trim_timer            # when it is
     Session *run                # work left over for the next turn
     Session *run_last
     Session *handshakes         # TLS handshakes that can go on: a few a turn, after all else

@@ -299,7 +299,8 @@ cdef class Engine:
             "logins": core.logins, "auth_requests": core.auth_requests,
             "auth_connections": core.auth_connections, "connections": core.connections,
             "pipes": core.pipe_count, "pipes_lent": core.pipes_lent,
-            "timers": core.wheel.armed - (core.pipe_timer.next != NULL) - (core.idle_timer.next != NULL),
+            "timers": core.wheel.armed - (core.pipe_timer.next != NULL) - (core.idle_timer.next != NULL)
+            - (core.trim_timer.next != NULL),
         }
 
     def close(self):

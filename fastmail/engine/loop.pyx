@@ -217,6 +217,8 @@ cdef void timer_fired(void *context, Timer *t) noexcept nogil:
         core.look_due = True
     elif t == &core.pipe_timer:
         pipes_empty_pool(core)
+    elif t == &core.trim_timer:
+        memory_trim(core)
     elif t == &core.idle_timer:
         auth_idle_expired(core)
     else:

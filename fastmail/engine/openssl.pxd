@@ -103,6 +103,7 @@ cdef extern from "openssl/ssl.h" nogil:
     void SSL_certs_clear(SSL *ssl) noexcept
     int SSL_use_cert_and_key(SSL *ssl, X509 *x, EVP_PKEY *key, stack_st_X509 *chain, int override) noexcept
     void SSL_CTX_set_cert_cb(SSL_CTX *ctx, int (*cb)(SSL *, void *) noexcept nogil, void *arg) noexcept
+    uint64_t SSL_CTX_get_options(const SSL_CTX *ctx) noexcept
     uint64_t SSL_CTX_set_options(SSL_CTX *ctx, uint64_t op) noexcept
     uint64_t SSL_CTX_clear_options(SSL_CTX *ctx, uint64_t op) noexcept
     int SSL_CTX_set_min_proto_version(SSL_CTX *ctx, int version) noexcept
@@ -212,6 +213,8 @@ cdef extern from "openssl/bio.h" nogil:
 cdef extern from "openssl/err.h" nogil:
     void ERR_clear_error() noexcept
     unsigned long ERR_get_error() noexcept
+    void ERR_new() noexcept
+    void ERR_set_error(int lib, int reason, const char *format, ...) noexcept
     unsigned long ERR_peek_error() noexcept
     unsigned long ERR_peek_last_error() noexcept
     unsigned long ERR_get_error_all(const char **file, int *line, const char **func, const char **data,

@@ -209,7 +209,7 @@ cdef FlowResult flow_run(Core *core, Session *s, bint up) noexcept nogil:
 
 cdef void relay_failed(Session *s, const char *what, bint client, const char *action) noexcept nogil:
     cdef int err = fm_errno()
-    cdef bint peer = is_network_error(err) or tls_peer_is_to_blame()
+    cdef bint peer = peer_is_to_blame(err)
     ends(&s.end, REASON_CLIENT_ERROR if client else REASON_UPSTREAM_ERROR, HOW_BROKEN)
     session_log(s, LOG_ALERT if not peer else LOG_INFO if client else LOG_ERR, err, what,
                 span_of(NULL, 0), NULL, action)
@@ -246,6 +246,8 @@ cdef void relay_start(Core *core, Session *s) noexcept nogil:
     s.phase = PHASE_RELAY
     core.logins += 1
     core.relaying += 1
+    tls_be_patient(&s.client)
+    tls_be_patient(&s.backend)
     session_deadline(core, s, s.server.proxy_timeout)
     relay_serve(core, s)
     if core.cutting and s.phase == PHASE_RELAY:

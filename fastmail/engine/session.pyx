@@ -246,6 +246,7 @@ cdef Session *session_new(Core *core, Listener *listener, int fd,
     s.log = &s.server.debug_log if debug else &s.server.log
     session_address(s, s.login.client)
     core.sessions += 1
+    memory_session_begun(core)
     core.connections += 1
     core.accepted += 1
     return s
@@ -277,6 +278,7 @@ cdef void session_close(Core *core, Session *s) noexcept nogil:
     core.free_slots[core.free_count] = s.slot
     core.free_count += 1
     core.sessions -= 1
+    memory_session_ended(core)
     if not s.queued:
         s.next = core.dead
         core.dead = s
@@ -321,7 +323,7 @@ cdef bint session_flush(Core *core, Session *s) noexcept nogil:
 
 cdef void session_failed(Core *core, Session *s, const char *what, int err, bint client) noexcept nogil:
     """An error on the client's socket ends the session; one on the backend's is our internal error."""
-    cdef bint peer = is_network_error(err) or tls_peer_is_to_blame()
+    cdef bint peer = peer_is_to_blame(err)
     cdef int level = LOG_ALERT if not peer else LOG_INFO if client else LOG_ERR
     session_say(s, level, err, what)
     if client:

@@ -5,9 +5,9 @@
 cdef enum:
     RECORD_MAX = 16 * 1024      # bytes of what is said in one
     HELD_MAX = RECORD_MAX + 4096    # bytes of records that wait for others
-    SHARE_MAX = 128 * 1024      # bytes received in one read: records without data (KeyUpdate) have no end
 
 cdef BIO_METHOD *channel_bio = NULL
+cdef const char *tls_handshake_excess = b"peer sent too many bytes in SSL handshake"
 
 cdef struct Link:               # what a BIO knows
     Core *core
@@ -15,7 +15,8 @@ cdef struct Link:               # what a BIO knows
     bint gathering              # records wait for others, to go out with them
     bint more                   # what is sent now is followed by more at once
     bint finished               # our direction has been ended
-    uint32_t share              # bytes that this read may still receive
+    Meter meter                 # what it has received
+    unsigned long failed        # why reading has failed, until somebody asks; 0: it has not
     char *held                  # as it goes out: what is in clear is wiped, this is not
     uint32_t start
     uint32_t end
@@ -26,19 +27,24 @@ cdef int bio_read(BIO *b, char *buf, int n) noexcept nogil:
     cdef Channel *c = link.channel
     cdef ssize_t got
     BIO_clear_retry_flags(b)
-    if c.ended:
-        return 0
-    if not c.raw or link.share == 0:
+    if meter_is_spent(&link.meter):
         BIO_set_retry_read(b)
         return -1
-    if <uint32_t> n > link.share:
-        n = <int> link.share
+    if link.meter.rest.end > link.meter.rest.start:
+        return meter_give(&link.meter, buf, <uint32_t> n)
+    if c.ended:
+        return 0
+    if not c.raw:
+        BIO_set_retry_read(b)
+        return -1
     while True:
         got = recv(c.fd, buf, <size_t> n, 0)
         if got > 0:
-            link.share -= <uint32_t> got
             if got < n and not c.hangup and not c.cuts:
                 c.raw = False
+            got = meter_take(&link.meter, buf, <uint32_t> got)
+            if got < 0:
+                c.ended = True
             return <int> got
         if got == 0:
             c.raw = False
@@ -94,6 +100,8 @@ cdef int bio_write(BIO *b, const char *buf, int n) noexcept nogil:
     cdef Link *link = <Link *> BIO_get_data(b)
     cdef ssize_t sent
     BIO_clear_retry_flags(b)
+    if link.meter.reading and meter_answers(&link.meter):
+        return n                # the session is over
     if link.gathering and link_hold(link, buf, <uint32_t> n):
         return n
     if link_push(link):
@@ -115,6 +123,7 @@ cdef int bio_destroy(BIO *b) noexcept nogil:
     cdef Link *link = <Link *> BIO_get_data(b)
     if link != NULL:
         link_return_block(link)
+        buffer_free(&link.meter.rest)
         free(link)
         BIO_set_data(b, NULL)
     return 1
@@ -179,8 +188,10 @@ cdef int tls_prepare() except -1:
 tls_prepare()
 
 
-cdef bint tls_begin(Core *core, Channel *c, SSL_CTX *context, bint accepting) noexcept nogil:
-    """From now on the channel speaks TLS; the handshake is still to be done. False: no memory."""
+cdef bint tls_begin(Core *core, Channel *c, SSL_CTX *context, bint accepting,
+                    Buffer *received) noexcept nogil:
+    """From now on the channel speaks TLS; the handshake is still to be done. ``received``, unless NULL, are
+    its first bytes, which are taken over. False: no memory."""
     cdef SSL *ssl
     cdef BIO *bio
     cdef Link *link
@@ -202,6 +213,10 @@ cdef bint tls_begin(Core *core, Channel *c, SSL_CTX *context, bint accepting) no
             return False
         link.core = core
         link.channel = c
+        link.meter.handshake = HANDSHAKE_MAX
+        if received != NULL:
+            link.meter.rest = received[0]
+            memset(received, 0, sizeof(Buffer))
         BIO_set_data(bio, link)
         BIO_set_init(bio, 1)
         SSL_set_bio(ssl, bio, bio)
@@ -210,35 +225,47 @@ cdef bint tls_begin(Core *core, Channel *c, SSL_CTX *context, bint accepting) no
     else:
         SSL_set_connect_state(ssl)
     c.ssl = ssl
-    c.raw = c.readable = True
+    c.readable = True
+    if received == NULL:
+        c.raw = True
     return True
 
 
-cdef inline void tls_share(const Channel *c, uint32_t bytes) noexcept nogil:
+cdef void tls_be_patient(const Channel *c) noexcept nogil:
+    """Who has logged in may send records without data: only their share of a turn is bounded."""
     cdef Link *link = tls_link(c)
     if link != NULL:
-        link.share = bytes
+        link.meter.patient = True
 
 
-cdef inline bint tls_has_had_its_share(const Channel *c) noexcept nogil:
-    """There may be more to receive, but others have their turn first."""
-    cdef Link *link = tls_link(c)
-    return link != NULL and link.share == 0
+cdef void tls_count_message(const SSL *ssl) noexcept nogil:
+    """libssl has told of a handshake message after the handshake: one record may hold hundreds."""
+    cdef Link *link
+    if not SSL_get_options(ssl) & SSL_OP_ENABLE_KTLS:
+        link = <Link *> BIO_get_data(SSL_get_wbio(ssl))
+        if link.meter.reading:
+            meter_answers(&link.meter)
 
 
 cdef ssize_t tls_result(Channel *c, int result, bint reading) noexcept nogil:
     """What a call of libssl that did not succeed means, as channel_recv() and channel_send() say it."""
     cdef int err = fm_errno()
     cdef int what = SSL_get_error(c.ssl, result)
+    cdef Link *link = tls_link(c)
     if what == SSL_ERROR_WANT_READ and reading:
-        c.readable = tls_has_had_its_share(c)
+        c.readable = link != NULL and meter_is_spent(&link.meter)   # others have their turn first
         return IO_AGAIN
-    if what == SSL_ERROR_WANT_WRITE:
+    if what == SSL_ERROR_WANT_WRITE or what == SSL_ERROR_WANT_READ:
         c.blocked = True
         if reading:
             c.readable = False      # until something can be sent
+        elif what == SSL_ERROR_WANT_READ and (c.raw or (link != NULL and link.meter.rest.end)):
+            c.watched = False       # it waits for what has come already: no edge will tell of that
         return IO_AGAIN
     c.readable = False
+    if link != NULL and link.failed and ERR_peek_error() == 0:
+        ERR_new()
+        ERR_set_error(ERR_GET_LIB(link.failed), ERR_GET_REASON(link.failed), NULL)
     if what != SSL_ERROR_ZERO_RETURN:
         c.quiet = True
     if reading and (what == SSL_ERROR_ZERO_RETURN or ERR_peek_error() == 0):
@@ -250,45 +277,78 @@ cdef ssize_t tls_result(Channel *c, int result, bint reading) noexcept nogil:
 cdef ssize_t tls_handshake(Channel *c) noexcept nogil:
     """1: done; else as tls_result()."""
     cdef int result
+    cdef ssize_t outcome
+    cdef Link *link = tls_link(c)
     ERR_clear_error()
-    tls_share(c, 0x7fffffff)    # libssl knows how long one may be
+    if link != NULL:
+        meter_turn(&link.meter, link.core.turn)
     result = SSL_do_handshake(c.ssl)
-    return 1 if result == 1 else tls_result(c, result, True)
+    if result == 1:
+        if link != NULL:
+            meter_shaken(&link.meter)
+        return 1
+    outcome = tls_result(c, result, True)
+    if outcome == IO_AGAIN and link != NULL and link.meter.handshake == 0:
+        return tls_excess(c)
+    return outcome
+
+
+cdef ssize_t tls_excess(Channel *c) noexcept nogil:
+    """The peer makes us work and sends nothing: it is an error without a number (channel_recv_failed())."""
+    c.readable = False
+    c.quiet = c.excess = True
+    fm_set_errno(0)
+    return IO_ERROR
 
 
 cdef ssize_t tls_recv(Channel *c, char *buf, size_t n) noexcept nogil:
     """Fill ``buf`` from as many records as have come."""
     cdef size_t got = 0
     cdef int result
-    cdef ssize_t outcome
+    cdef ssize_t outcome = IO_AGAIN
+    cdef Link *link = tls_link(c)
     ERR_clear_error()
-    tls_share(c, SHARE_MAX)
+    if c.excess:
+        return tls_excess(c)
+    if link != NULL:
+        meter_turn(&link.meter, link.core.turn)
+        link.meter.reading = True
     while got < n:
         result = SSL_read(c.ssl, buf + got, <int> (n - got))
         if result > 0:
             got += <size_t> result
-            if c.raw or c.ended or SSL_has_pending(c.ssl):
+            if link != NULL:
+                meter_data(&link.meter, <uint32_t> result)
+            if c.raw or c.ended or (link != NULL and link.meter.rest.end) or SSL_has_pending(c.ssl):
                 continue
             c.readable = False      # to ask again would take a block for nothing
             break
         outcome = tls_result(c, result, True)
+        if outcome == IO_AGAIN and link != NULL and meter_is_exceeded(&link.meter):
+            outcome = tls_excess(c)
         if got == 0:
-            return outcome
+            break
         if outcome != IO_AGAIN:
-            c.readable = True       # to be found again by the next read
+            c.readable = True       # to be found again by the next read, or write
+            if link != NULL:
+                link.failed = ERR_peek_error()
             ERR_clear_error()
         break
-    return <ssize_t> got
+    if link != NULL:
+        link.meter.reading = False
+    return <ssize_t> got if got else outcome
 
 
 cdef ssize_t tls_send(Channel *c, const char *buf, size_t n) noexcept nogil:
     """What has been taken may still be held (tls_holds()): then the channel is blocked."""
-    cdef Link *link = tls_link(c) if n > RECORD_MAX else NULL
+    cdef Link *link = tls_link(c)
     cdef size_t sent = 0
     cdef size_t part
     cdef int result
     cdef ssize_t outcome
     ERR_clear_error()
+    if link != NULL:
+        meter_turn(&link.meter, link.core.turn)     # a message that has begun is read on first
     while sent < n:
         part = n - sent
         if link != NULL and part > RECORD_MAX:
@@ -344,9 +404,12 @@ cdef void tls_free(Channel *c) noexcept nogil:
         ERR_clear_error()
 
 
-cdef bint tls_peer_is_to_blame() noexcept nogil:
-    """The oldest error queued is one that a peer's bytes cause, not one of our memory or configuration."""
+cdef bint peer_is_to_blame(int err) noexcept nogil:
+    """Not our memory or configuration: an error of the network; one that a peer's bytes cause (the oldest
+    queued by libssl); or none at all, which is an end that nobody has announced."""
     cdef unsigned long e = ERR_peek_error()
+    if e == 0:
+        return err == 0 or is_network_error(err)
     return ERR_GET_LIB(e) == ERR_LIB_SSL and ERR_GET_REASON(e) >= 100
 
 

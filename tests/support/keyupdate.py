@@ -28,18 +28,31 @@ class KeyUpdates:
 
     def send(self, count: int, text: bytes) -> None:
         """So many, and the text behind them, in one piece."""
-        records = self._updates(count) + self._record(text + DATA)
+        self.write(self.records(count, text))
+
+    def write(self, records: bytes) -> None:
         with socket.socket(fileno=os.dup(self._tls.fileno())) as beneath:
             beneath.settimeout(self._tls.gettimeout())
             beneath.sendall(records)
+
+    def records(self, count: int, text: bytes) -> bytes:
+        """What send() sends."""
+        return self._updates(count) + self.record(text)
+
+    def record(self, content: bytes, kind: bytes = DATA) -> bytes:
+        return self._record(content + kind)
 
     def _updates(self, count: int) -> bytes:
         records = []
         for _ in range(count):
             records.append(self._record(MESSAGE + HANDSHAKE))
-            self._secret = self._expand(b"traffic upd", 48)
-            self._sequence = 0
+            self.next_key()
         return b"".join(records)
+
+    def next_key(self) -> None:
+        """A KeyUpdate has been made."""
+        self._secret = self._expand(b"traffic upd", 48)
+        self._sequence = 0
 
     def _record(self, inner: bytes) -> bytes:
         header = b"\x17\3\3" + (len(inner) + 16).to_bytes(2)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from support.certificate import Certificate
 from support.engine import TIMEOUT, Peer, Rig, suffix, until
-from support.keyupdate import KeyUpdates
+from support.keyupdate import HANDSHAKE, KeyUpdates
 from support.pki import PKI, Authority
 from support.ports import reserve
 
@@ -476,14 +476,84 @@ def test_proxy_header_comes_first_and_in_clear(certificate: Certificate) -> None
         assert backend.read(2) == b"\x16\x03"  # a handshake record
 
 
-def test_a_backend_that_sends_key_updates_without_end(certificate: Certificate, tmp_path: Path) -> None:
-    """What it says behind them is found all the same."""
+# --- what makes us work and says nothing ---------------------------------------------------------
+
+TICKET = b"\4\0\0\x15" + b"\0\0\x0e\x10" + bytes(4) + b"\1\0" + b"\0\7ticket1" + b"\0\0"
+"""A NewSessionTicket (RFC 8446 section 4.6.1)."""
+EXCESS = "[error] peer sent too many TLS messages without data"
+
+
+@contextmanager
+def speaking(
+    certificate: Certificate, directory: Path, **options: Any
+) -> Iterator[tuple[Rig, Peer, Peer, KeyUpdates]]:
+    """A rig, a client, and a backend in whose name records can be sent."""
     context = certificate.server_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.num_tickets = 0
-    context.keylog_filename = str(tmp_path / "keylog")
+    context.keylog_filename = str(directory / "keylog")
+    with rig(certificate, **options) as made:
+        client, backend = login(made, "imap")
+        backend.socket = context.wrap_socket(backend.socket, server_side=True)
+        yield made, client, backend, KeyUpdates(backend.socket, directory / "keylog")
+
+
+def test_key_updates_of_a_backend_before_login(certificate: Certificate, tmp_path: Path) -> None:
+    with speaking(certificate, tmp_path) as (made, client, backend, said):
+        said.send(60, GREETING["imap"])
+        assert backend.line() == FIRST["imap"]
+        said.send(20_000, b"x OK in\r\n")
+        assert client.rest() == INTERNAL["imap"]
+        made.logged(f"{EXCESS} while reading response from upstream{suffix()}")
+        made.quiet()
+
+
+def test_key_updates_of_a_backend_in_the_relay(certificate: Certificate, tmp_path: Path) -> None:
+    with speaking(certificate, tmp_path) as (_, client, backend, said):
+        said.send(0, GREETING["imap"])
+        assert backend.line() == FIRST["imap"]
+        said.send(0, b"x OK in\r\n")
+        assert client.line() == b"x OK in\r\n"
+        said.send(20_000, b"* OK still here\r\n")
+        assert client.line() == b"* OK still here\r\n"
+
+
+@pytest.mark.parametrize("relayed", [False, True])
+def test_session_tickets_without_end(certificate: Certificate, tmp_path: Path, relayed: bool) -> None:
+    """One record holds hundreds; each is a session to keep."""
+    with speaking(certificate, tmp_path) as (made, client, backend, said):
+        said.send(0, GREETING["imap"])
+        assert backend.line() == FIRST["imap"]
+        if relayed:
+            said.send(0, b"x OK in\r\n")
+            assert client.line() == b"x OK in\r\n"
+        said.write(said.record(TICKET * 10, HANDSHAKE))  # some servers send a few
+        said.write(said.record(TICKET * 500, HANDSHAKE))
+        assert client.rest() == (b"" if relayed else INTERNAL["imap"])
+        action = "proxying and reading from upstream" if relayed else "reading response from upstream"
+        made.logged(f"{EXCESS} while {action}{suffix()}")
+        made.quiet()
+
+
+@pytest.mark.parametrize("record", [b"\x16\3\3\x40\0" + bytes(0x4000), b"\x16\3\3\0\4" + bytes(4)])
+def test_hello_requests_instead_of_a_certificate(certificate: Certificate, record: bytes) -> None:
+    """In a handshake they are to be ignored (RFC 5246 section 7.4.1.1), but not without end."""
+    with rig(certificate) as made:
+        client, backend = login(made, "imap")
+        with contextlib.suppress(OSError):
+            for _ in range(1000):
+                backend.send(record * (0x100000 // len(record)))
+        assert client.rest() == INTERNAL["imap"]
+        made.all_logged(
+            f"[error] peer sent too many bytes in SSL handshake while SSL handshaking to upstream{suffix()}"
+        )
+        made.quiet()
+
+
+def test_hello_requests_are_ignored(certificate: Certificate) -> None:
     with rig(certificate) as made:
         _, backend = login(made, "imap")
-        backend.socket = context.wrap_socket(backend.socket, server_side=True)
-        KeyUpdates(backend.socket, tmp_path / "keylog").send(20_000, GREETING["imap"])
+        backend.send((b"\x16\3\3\0\4" + bytes(4)) * 1000)
+        secure(backend, certificate)
+        backend.send(GREETING["imap"])
         assert backend.line() == FIRST["imap"]

@@ -119,6 +119,15 @@ def test_bodies_are_read_off(size: int) -> None:
         rejected(rig, auth, ask_again(rig, auth))
 
 
+def test_a_huge_body_is_not_read_off() -> None:
+    """A new connection costs less; and the body may have no end."""
+    with Rig(auth_http_keepalive=2) as rig:
+        client, auth = rig.ask()
+        auth.send(NO.replace(b"Length: 0", b"Length: 1000000"))
+        assert auth.rest() == b""
+        assert client.rest() == REPLY
+
+
 def test_a_connection_is_not_used_before_its_body_has_come() -> None:
     with Rig(auth_http_keepalive=2) as rig:
         auth = kept(rig, NO.replace(b"Length: 0", b"Length: 5") + b"he")
