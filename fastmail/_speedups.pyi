@@ -126,6 +126,12 @@ class SharedCache:
 class TLSSessionCache(SharedCache):
     """``ssl_session_cache shared:…``, with the keys of tickets. Its clock is that of the day, in seconds."""
 
+def certificate_validity(name: bytes) -> list[tuple[bytes, list[bytes], int | None, int | None]]:
+    """Return subject, host names, beginning and end of each certificate of a file, or of ``data:``.
+
+    Times are seconds since 1970; None is for what is no time. Raises TLSError.
+    """
+
 def use_engine(name: bytes) -> None:
     """``ssl_engine``. Raises TLSError, and NotImplementedError if OpenSSL was built without engines."""
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from fastmail.logs import describe
 
+from . import validity
 from .errors import ConfigError, located
-from .tls import place_of
+from .tls import encoded, messages, place_of
 
 if TYPE_CHECKING:
     from .statement import Environment, Scope
@@ -81,6 +82,8 @@ def load(server: Scope, values: Mapping[str, Any], environment: Environment) -> 
             context.load_cert_chain(path, own, _nobody_to_ask)
 
         attempt("certificate", certificate, load_pair, f' with key "{own}"')
+        with messages():
+            validity.warn(environment.messages, [encoded(environment.conf_path(certificate))])
     if not values["auth_http_ssl_verify"]:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastmail._speedups import TLSContext
 
+from . import validity
 from .errors import ConfigError, located
 from .tls import encoded, messages, place_of
 
@@ -40,11 +41,13 @@ def load(server: Scope, values: Mapping[str, Any], environment: Environment) -> 
         context.ciphers(encoded(values["proxy_ssl_ciphers"]))
         if certificate:
             passwords = values["proxy_ssl_password_file"]
+            name = encoded(certificate) if certificate.startswith("data:") else file(certificate)
             context.certificate(
-                encoded(certificate) if certificate.startswith("data:") else file(certificate),
+                name,
                 encoded(key) if key.startswith(("data:", "engine:", "store:")) else file(key),
                 None if passwords is None else list(passwords),
             )
+            validity.warn(environment.messages, [name])
         if verify:
             context.verify_server(min(values["proxy_ssl_verify_depth"], 2**31 - 1))
             context.trusted_certificate(file(trusted))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastmail._speedups import TLSContext, TLSError, use_engine
 
-from . import units
+from . import units, validity
 from .errors import ConfigError, failed, located
 from .kinds import FLAG, enum
 from .session_cache import SessionCache
@@ -192,6 +192,7 @@ def _load(server: Scope, values: Mapping[str, Any], environment: Environment, en
     for certificate, key in pairs:
         context.certificate(certificate, key, None if passwords is None else list(passwords))
     context.select_by_name()
+    validity.warn(environment.messages, [certificate for certificate, _ in pairs])
     if values["ssl_certificate_compression"] and not context.compress_certificates():
         text = '"ssl_certificate_compression" is not supported on this platform, ignored'
         environment.messages.append(("warn", text))

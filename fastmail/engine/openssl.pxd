@@ -1,6 +1,6 @@
 # What the engine takes from OpenSSL (3.0 and later). Declarations only.
 
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int64_t, uint64_t
 
 cdef extern from "openssl/ssl.h" nogil:
     ctypedef struct SSL
@@ -240,6 +240,9 @@ cdef extern from "openssl/x509.h" nogil:
     int X509_check_host(X509 *x, const char *name, size_t n, unsigned int flags, char **found) noexcept
     int X509_check_ip_asc(X509 *x, const char *address, unsigned int flags) noexcept
     void OPENSSL_free(void *p) noexcept
+    ctypedef struct ASN1_TIME
+    const ASN1_TIME *X509_get0_notBefore(const X509 *x) noexcept
+    const ASN1_TIME *X509_get0_notAfter(const X509 *x) noexcept
     EVP_PKEY *X509_get0_pubkey(const X509 *x) noexcept
     int X509_get_signature_nid(const X509 *x) noexcept
     const char *OBJ_nid2sn(int nid) noexcept
@@ -424,6 +427,16 @@ cdef extern from * nogil:
         return ASN1_STRING_length(entry->d.dNSName);
     }
 
+    /* Seconds since 1970. 0: no, it is no time. */
+    static int fm_seconds(const ASN1_TIME *t, int64_t *seconds) {
+        int days, rest, known;
+        ASN1_TIME *epoch = ASN1_TIME_set(NULL, 0);
+        known = epoch != NULL && ASN1_TIME_diff(&days, &rest, epoch, t);
+        ASN1_TIME_free(epoch);
+        if (known)
+            *seconds = (int64_t) days * 86400 + rest;
+        return known;
+    }
     static GENERAL_NAMES *fm_alternative_names(const X509 *x) {
         return X509_get_ext_d2i(x, NID_subject_alt_name, NULL, NULL);
     }
@@ -477,6 +490,7 @@ cdef extern from * nogil:
     int fm_compress_certificates(SSL_CTX *ctx, int on) noexcept
     ctypedef struct GENERAL_NAMES
     GENERAL_NAMES *fm_alternative_names(const X509 *x) noexcept
+    int fm_seconds(const ASN1_TIME *t, int64_t *seconds) noexcept
     int fm_dns_name(const GENERAL_NAMES *names, int i, const char **name) noexcept
     void GENERAL_NAMES_free(GENERAL_NAMES *names) noexcept
     void fm_load_configuration() noexcept

@@ -451,13 +451,15 @@ cdef void put_bio(Buffer *out, BIO *bio, bint escaped) noexcept nogil:
 
 cdef void put_tls_name(Buffer *out, const char *header, const X509_NAME *name) noexcept nogil:
     cdef BIO *bio = BIO_new(BIO_s_mem())
+    cdef char *text = NULL
     if bio == NULL:
         out.failed = True
         return
     X509_NAME_print_ex(bio, name, 0, XN_FLAG_RFC2253)
-    puts(out, header)
-    put_bio(out, bio, False)
-    puts(out, b"\r\n")
+    if BIO_get_mem_data(bio, &text) > 0:    # nginx leaves out what is empty
+        puts(out, header)
+        put_bio(out, bio, False)
+        puts(out, b"\r\n")
     BIO_free(bio)
 
 

@@ -202,6 +202,38 @@ cdef list certificate_names(X509 *x):
     return names
 
 
+cdef bytes certificate_subject(X509 *x):
+    cdef char *subject = X509_NAME_oneline(X509_get_subject_name(x), NULL, 0)
+    if subject == NULL:
+        raise MemoryError
+    try:
+        return <bytes> subject
+    finally:
+        OPENSSL_free(subject)
+
+
+cdef object certificate_time(const ASN1_TIME *t):
+    cdef int64_t seconds = 0
+    return seconds if fm_seconds(t, &seconds) else None
+
+
+def certificate_validity(name: bytes):
+    cdef stack_st_X509 *found = read_certificates(name, True)
+    cdef X509 *x
+    cdef int i
+    try:
+        validity = []
+        for i in range(sk_X509_num(found)):
+            x = sk_X509_value(found, i)
+            validity.append((certificate_subject(x), certificate_names(x),
+                             certificate_time(X509_get0_notBefore(x)),
+                             certificate_time(X509_get0_notAfter(x))))
+        return validity
+    finally:
+        fm_free_certificates(found)
+        ERR_clear_error()
+
+
 def use_engine(name: bytes):
     cdef int done
     ERR_clear_error()

@@ -271,6 +271,20 @@ nginx sends each for itself, and the second waits for the client's delayed ackno
         (
             Difference(
                 """\
+**Certificates that have expired**, or are not valid yet, are loaded with a warning, also in a chain and where backends
+and auth servers are shown one; nginx says nothing.
+""",
+                never,
+            ),
+            Difference(
+                """\
+**TLS peers that make work** and send no data are cut off, with a line: more than 64 messages in a row before the login, or
+more session tickets or requests to renegotiate after it, or 256 kB of a handshake. nginx goes on.
+""",
+                never,
+            ),
+            Difference(
+                """\
 **`data:`** certificates and keys are not shown in error messages.
 """,
                 servers(lambda server: any(key.startswith("data:") for key in server["ssl_certificate_key"])),

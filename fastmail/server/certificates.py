@@ -9,11 +9,13 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from fastmail._speedups import TLSContext, TLSError
 from fastmail.config import ServerConfiguration
 from fastmail.config.tls import ServerTLS, Signatures, is_file, renewed
+from fastmail.config.validity import invalid
 from fastmail.logs import Log
 
 _LENGTH = 4  # bytes before each message
@@ -42,6 +44,7 @@ class CertificateWatch:
     def __init__(self, servers: Iterable[ServerConfiguration], log: Log) -> None:
         self._log = log
         self._watched: list[_Watched] = []
+        self._warned: set[str] = set()
         for number, server in enumerate(servers):
             tls = server.tls
             if tls is not None and tls.reload and tls.loaded:
@@ -73,6 +76,15 @@ class CertificateWatch:
             self._log.error(f"certificate {names} could not be renewed, the old one stays: {error}")
         else:
             self._log.notice(f"certificate {names} renewed")
+            self._warn(tls)
+
+    def _warn(self, tls: ServerTLS) -> None:
+        """Of what has been renewed and is not valid; servers that share a file have one warning."""
+        with suppress(TLSError):  # the file has changed again
+            for text in invalid(certificate for certificate, _ in tls.files):
+                if text not in self._warned:
+                    self._warned.add(text)
+                    self._log.warn(text)
 
 
 # --- from the master to its workers ----------------------------------------------------------------

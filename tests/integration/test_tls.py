@@ -367,6 +367,19 @@ def test_a21_subject_that_would_be_another_header(door: Door, mode: str) -> None
     assert "CN=x\\0D\\0AAuth-SSL-Verify" in request.headers["auth-ssl-subject"]
 
 
+def test_a_certificate_without_a_subject(door: Door) -> None:
+    """Its header is left out, as nginx leaves it out."""
+    files = door.pki.ca.issue("", names=["client.test"], file="no-subject")
+    door.open(_client_rules(door.pki, "on"))
+    with door.connect(trusting(door.pki, files)) as peer:
+        peer.recv(4096)
+        peer.sendall(b"a LOGIN user pass\r\n")
+        peer.recv(4096)
+    (request,) = door.auth.requests
+    assert "auth-ssl-subject" not in request.headers
+    assert {"auth-ssl-issuer", "auth-ssl-serial", "auth-ssl-fingerprint"} < request.headers.keys()
+
+
 # --- what is not TLS -------------------------------------------------------------------------------
 
 

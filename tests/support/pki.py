@@ -21,6 +21,11 @@ _NOW = datetime.datetime.now(datetime.UTC)
 _DAY = datetime.timedelta(days=1)
 
 
+def date(days: int) -> str:
+    """So many days from the beginning of the tests, as fastmail writes when a certificate ends."""
+    return f"{_NOW + days * _DAY:%Y-%m-%d %H:%M:%S} UTC"
+
+
 @dataclass(frozen=True)
 class Files:
     """A certificate (with what follows it in its chain) and its key."""
@@ -30,6 +35,8 @@ class Files:
 
 
 def _name(common: str) -> x509.Name:
+    if not common:
+        return x509.Name([])
     return x509.Name(
         [
             x509.NameAttribute(NameOID.COUNTRY_NAME, "US"),
