@@ -165,7 +165,7 @@ def test_what_may_not_be_used_again_is_closed(answer: bytes) -> None:
         auth.send(answer)
         assert auth.rest() == b""
         assert client.rest() == REPLY
-        assert rig.stat("auth_connections") == 0
+        until(lambda: rig.stat("auth_connections") == 0)
         client, auth = rig.ask()
         rejected(rig, auth, client)
 
@@ -345,7 +345,7 @@ def test_a_late_answer_is_nobodys() -> None:
         client, auth = rig.ask()
         assert client.rest() == INTERNAL
         assert auth.rest() == b""
-        assert rig.stat("auth_connections") == 0
+        until(lambda: rig.stat("auth_connections") == 0)
 
 
 def test_the_other_idle_ones_are_not_tried_either() -> None:
