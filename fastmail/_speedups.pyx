@@ -21,6 +21,7 @@ cdef struct BackendSession
 cdef struct LastBackend
 
 # bytes and encodings
+include "engine/pages.pyx"
 include "engine/buffers.pyx"
 include "engine/tokens.pyx"
 include "engine/addresses.pyx"

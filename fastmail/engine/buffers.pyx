@@ -37,7 +37,7 @@ cdef bint buffer_open(Buffer *b, uint32_t size) noexcept nogil:
 
 cdef bint buffer_grow(Buffer *b, uint32_t size) noexcept nogil:
     """Move the content to the front of a block of ``size`` bytes and wipe the old one."""
-    cdef char *block = <char *> malloc(size)
+    cdef char *block = <char *> pages_take(size)
     cdef uint32_t used = b.end - b.start
     if block == NULL:
         return False
@@ -45,7 +45,7 @@ cdef bint buffer_grow(Buffer *b, uint32_t size) noexcept nogil:
         memcpy(block, b.data + b.start, used)
     if b.data != NULL:
         explicit_bzero(b.data, b.high)
-        free(b.data)
+        pages_give(b.data, b.size)
     b.data = block
     b.size = size
     b.start = 0
@@ -57,7 +57,7 @@ cdef void buffer_free(Buffer *b) noexcept nogil:
     """Wipe and give back the block. May be called twice."""
     if b.data != NULL:
         explicit_bzero(b.data, b.high)
-        free(b.data)
+        pages_give(b.data, b.size)
     memset(b, 0, sizeof(Buffer))
 
 

@@ -49,7 +49,7 @@ cdef class Engine:
         core.debug = networks_new(debug_connection)
         core.debug_count = <uint32_t> len(debug_connection)
         core.counter = &core.own_counter
-        core.shared = <char *> malloc(SHARED_SIZE)
+        core.shared = <char *> pages_take(SHARED_SIZE)
         if core.shared == NULL:
             raise MemoryError
         if connection_counter is not None:
@@ -338,7 +338,9 @@ cdef class Engine:
         free(core.sinks)
         free(core.table)
         free(core.free_slots)
-        free(core.shared)
+        if core.shared != NULL:
+            explicit_bzero(core.shared, SHARED_SIZE)
+            pages_give(core.shared, SHARED_SIZE)
         free(core.spare)
         free(core)
         if self.counter_held:

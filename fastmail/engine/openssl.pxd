@@ -69,6 +69,7 @@ cdef extern from "openssl/ssl.h" nogil:
         SSL_ERROR_SYSCALL
         SSL_ERROR_ZERO_RETURN
         SSL_OP_ENABLE_KTLS
+        SSL_OP_CLEANSE_PLAINTEXT
         SSL_SENT_SHUTDOWN
         SSL_RECEIVED_SHUTDOWN
         BIO_CTRL_EOF
@@ -175,6 +176,7 @@ cdef extern from "openssl/ssl.h" nogil:
     int i2d_SSL_SESSION(const SSL_SESSION *session, unsigned char **out) noexcept
     SSL_SESSION *d2i_SSL_SESSION(SSL_SESSION **session, const unsigned char **data, long n) noexcept
     const unsigned char *SSL_SESSION_get_id(const SSL_SESSION *session, unsigned int *n) noexcept
+    uint64_t SSL_clear_options(SSL *ssl, uint64_t op) noexcept
     void SSL_set_shutdown(SSL *ssl, int mode) noexcept
     int SSL_CTX_remove_session(SSL_CTX *ctx, SSL_SESSION *session) noexcept
     int SSL_session_reused(const SSL *ssl) noexcept

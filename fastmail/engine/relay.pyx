@@ -246,8 +246,8 @@ cdef void relay_start(Core *core, Session *s) noexcept nogil:
     s.phase = PHASE_RELAY
     core.logins += 1
     core.relaying += 1
-    tls_be_patient(&s.client)
-    tls_be_patient(&s.backend)
+    tls_relays(&s.client)
+    tls_relays(&s.backend)
     session_deadline(core, s, s.server.proxy_timeout)
     relay_serve(core, s)
     if core.cutting and s.phase == PHASE_RELAY:

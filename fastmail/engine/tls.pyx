@@ -231,9 +231,12 @@ cdef bint tls_begin(Core *core, Channel *c, SSL_CTX *context, bint accepting,
     return True
 
 
-cdef void tls_be_patient(const Channel *c) noexcept nogil:
-    """Who has logged in may send records without data: only their share of a turn is bounded."""
+cdef void tls_relays(const Channel *c) noexcept nogil:
+    """The login is over: libssl need not wipe what it has decrypted, and of records without data only the
+    share of a turn is bounded."""
     cdef Link *link = tls_link(c)
+    if c.ssl != NULL:
+        SSL_clear_options(c.ssl, SSL_OP_CLEANSE_PLAINTEXT)
     if link != NULL:
         link.meter.patient = True
 

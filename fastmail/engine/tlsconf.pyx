@@ -183,7 +183,8 @@ cdef class TLSContext:
             raise tls_error(b"SSL_CTX_new() failed")
         SSL_CTX_set_options(
             self.ctx, SSL_OP_IGNORE_UNEXPECTED_EOF | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION
-            | SSL_OP_DONT_INSERT_EMPTY_FRAGMENTS | SSL_OP_NO_ANTI_REPLAY)
+            | SSL_OP_DONT_INSERT_EMPTY_FRAGMENTS | SSL_OP_NO_ANTI_REPLAY
+            | SSL_OP_CLEANSE_PLAINTEXT)     # up to the relay: see tls_relays()
         SSL_CTX_set_mode(
             self.ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER
             | SSL_MODE_RELEASE_BUFFERS | SSL_MODE_NO_AUTO_CHAIN)
