@@ -146,7 +146,7 @@ class Server:
         *,
         protocol: str,  # "imap", "pop3", "smtp"
         server_name: bytes,
-        auth_http: Address,
+        auth_http: Address | list[Address],  # of a list, each if those before cannot be connected to
         auth_http_host: bytes,  # the Host header
         auth_http_uri: bytes,
         auth_http_headers: Sequence[tuple[bytes, bytes]] = (),

@@ -8,7 +8,7 @@ import os
 import socket
 import ssl
 from collections.abc import Callable
-from errno import ECONNREFUSED, EIO
+from errno import ECONNREFUSED, EIO, ETIMEDOUT
 from typing import Protocol
 
 import aiohttp
@@ -20,6 +20,7 @@ from fastmail._speedups import AUTH_CLOSED, AUTH_TIMED_OUT
 from fastmail.auth.connection import ClientRequest, Exchange, Incomplete, Response, current, pool
 from fastmail.auth.request import NotCarried, parse
 from fastmail.config import AuthHttp
+from fastmail.config.address import print_address
 from fastmail.logs import describe
 
 MAX_BODY = 16384  # bytes of a body that are read for the sake of keeping the connection
@@ -88,7 +89,7 @@ class AuthClient:
         response = None
         error: Exception = Incomplete()
         try:
-            response = await self._fetch(exchange, request)
+            response = await self._fetch_somewhere(exchange, request)
         except Exception as failed:
             error = failed
         # Every answer whose header is there is the engine's to judge, whatever aiohttp thinks of it.
@@ -96,9 +97,24 @@ class AuthClient:
         if header is not None:
             self._engine.auth_answered(handle, header)
         else:
-            self._engine.auth_failed(handle, *failure(error, self._auth_http))
+            self._engine.auth_failed(handle, *failure(error, self._auth_http, exchange.address))
         if response is not None:
             await self._finish(response)
+
+    async def _fetch_somewhere(self, exchange: Exchange, data: bytes) -> aiohttp.ClientResponse:
+        """Ask the server's first address; the next if it cannot be connected to, and so on."""
+        while True:
+            try:
+                return await self._fetch(exchange, data)
+            except (aiohttp.ClientConnectorError, TimeoutError) as error:
+                following = exchange.address + 1
+                if exchange.sent or isinstance(error, aiohttp.ClientSSLError):
+                    raise
+                if following >= len(self._auth_http.addresses):
+                    raise
+                self._error(passed_over(error, self._auth_http, exchange.address))
+                exchange.address = following
+                exchange.deadline = asyncio.timeout(exchange.timeout)
 
     async def _fetch(self, exchange: Exchange, data: bytes) -> aiohttp.ClientResponse:
         request = parse(data)
@@ -116,7 +132,7 @@ class AuthClient:
             auth_http = self._auth_http
             self._session = aiohttp.ClientSession(
                 connector=pool(
-                    auth_http.family, auth_http.address, tls=self._tls,
+                    auth_http.addresses, tls=self._tls,
                     keepalive=self._keepalive, keepalive_time=self._keepalive_time, unasked=self._unasked,
                 ),
                 request_class=ClientRequest,
@@ -149,11 +165,23 @@ class AuthClient:
         response.close()  # closes the connection unless the answer is over and aiohttp has taken it back
 
 
-def failure(error: Exception, auth_http: AuthHttp) -> tuple[int, bytes]:
-    """Reason and log message for an exchange without an answer: nginx's words where it has some."""
-    server = f"auth http server {auth_http.text}"
-    if isinstance(error, TimeoutError):
+def passed_over(error: Exception, auth_http: AuthHttp, address: int) -> str:
+    """What is logged of an address that could not be connected to, when another is asked in its place."""
+    number = error.os_error.errno if isinstance(error, aiohttp.ClientConnectorError) else ETIMEDOUT
+    return _io(f"connect() to {_printed(auth_http, address)}", number or EIO) + " while in http auth state"
+
+
+def failure(error: Exception, auth_http: AuthHttp, address: int = 0) -> tuple[int, bytes]:
+    """Reason and log message for an exchange without an answer: nginx's words where it has some.
+
+    ``address`` is which of the server's addresses was asked last.
+    """
+    server = f"auth http server {_printed(auth_http, address)}"
+    if isinstance(error, TimeoutError) and address == 0:
         return AUTH_TIMED_OUT, b""  # the engine has the words
+    if isinstance(error, TimeoutError):
+        text = f"{server} timed out {describe(OSError(ETIMEDOUT, os.strerror(ETIMEDOUT)))}"
+        return AUTH_CLOSED, text.encode()
     if isinstance(error, NotCarried):
         text = f"{server} was not asked: {error}"
     elif isinstance(error, aiohttp.ClientConnectorCertificateError):
@@ -161,7 +189,7 @@ def failure(error: Exception, auth_http: AuthHttp) -> tuple[int, bytes]:
     elif isinstance(error, aiohttp.ClientConnectorSSLError):
         text = f"{server} failed the TLS handshake: {_tls_reason(error.os_error)}"
     elif isinstance(error, aiohttp.ClientConnectorError):
-        text = _refused(error.os_error.errno or EIO, auth_http)
+        text = _refused(error.os_error.errno or EIO, auth_http, address)
     elif isinstance(error, Incomplete):
         text = _cut(error.__cause__, server)
     elif isinstance(error, OSError) and error.errno:
@@ -171,11 +199,15 @@ def failure(error: Exception, auth_http: AuthHttp) -> tuple[int, bytes]:
     return AUTH_CLOSED, text.encode()
 
 
-def _refused(number: int, auth_http: AuthHttp) -> str:
+def _printed(auth_http: AuthHttp, address: int) -> str:
+    return print_address(*auth_http.addresses[address])
+
+
+def _refused(number: int, auth_http: AuthHttp, address: int) -> str:
     # nginx connects without waiting, so a refusal meets it while it reads; a unix socket refuses at once.
     if number == ECONNREFUSED and auth_http.family != socket.AF_UNIX:
         return _io("recv()", number)
-    return _io(f"connect() to {auth_http.text}", number)
+    return _io(f"connect() to {_printed(auth_http, address)}", number)
 
 
 def _cut(cause: BaseException | None, server: str) -> str:

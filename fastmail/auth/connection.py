@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,9 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_proto import ResponseHandler
 
 from fastmail.auth.request import NotCarried
+
+Addresses = Sequence[tuple[int, Any]]
+"""(family, address) of each."""
 
 MAX_HEADER = 8192  # bytes kept of an answer that does not end; nginx allows 1024 in all
 MAX_CONNECTIONS = 256  # to one auth server, from one worker
@@ -83,6 +86,8 @@ class Exchange:
 
     def __init__(self, timeout: float) -> None:
         self.fields: list[tuple[str, str]] = []  # of the request, as they have to arrive
+        self.address = 0  # which of the server's a new connection leads to
+        self.sent = False  # a server may have got something of it
         self.timeout = timeout  # seconds
         self.deadline = asyncio.timeout(timeout)
         self.header: bytes | None = None
@@ -102,6 +107,7 @@ class ClientRequest(aiohttp.ClientRequest):
     async def send(self, connection: Any) -> aiohttp.ClientResponse:
         if list(self.headers.items()) != current.get().fields:
             raise NotCarried("header lines would be changed")
+        current.get().sent = True
         return await super().send(connection)
 
 
@@ -129,19 +135,20 @@ class Response(aiohttp.ClientResponse):
 
 
 class FixedResolver(AbstractResolver):
-    """The address that the configuration resolved at load, whatever the name (nginx asks once)."""
+    """That of the addresses that this exchange is to ask, whatever the name: the configuration resolved them
+    at load (nginx asks once)."""
 
-    def __init__(self, family: int, address: str) -> None:
-        self._family = family
-        self._address = address
+    def __init__(self, addresses: Addresses) -> None:
+        self._addresses = addresses
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
+        numeric_family, (numeric, numeric_port) = self._addresses[current.get().address]
         return [
             ResolveResult(
-                hostname=host, host=self._address, port=port,
-                family=self._family, proto=0, flags=socket.AI_NUMERICHOST,
+                hostname=host, host=numeric, port=numeric_port,
+                family=numeric_family, proto=0, flags=socket.AI_NUMERICHOST,
             )
         ]  # fmt: skip
 
@@ -190,24 +197,27 @@ class _UnixPool(_Pool, aiohttp.UnixConnector):
 
 
 def pool(
-    family: int,
-    address: Any,
+    addresses: Addresses,
     *,
     tls: ssl.SSLContext | None,
     keepalive: int,
     keepalive_time: float,
     unasked: Callable[[], None],
 ) -> aiohttp.BaseConnector:
-    """Connections to ``address``, at most ``keepalive`` of them idle, which are closed ``keepalive_time``
-    (seconds) after they were opened. Once the server has sent what was not
-    asked for, none is kept any more, and ``unasked()`` is called. Needs the running loop."""
-    if family == socket.AF_UNIX:
-        return _UnixPool(path=address, keepalive=keepalive, keepalive_time=keepalive_time, unasked=unasked)
+    """Connections to a server that has these addresses, see Exchange.address; at most ``keepalive`` are idle,
+    which are closed ``keepalive_time`` (seconds) after they were opened.
+
+    Once the server has sent what was not asked for, none is kept any more, and ``unasked()`` is called. Needs
+    the running loop.
+    """
+    if addresses[0][0] == socket.AF_UNIX:
+        path = addresses[0][1]
+        return _UnixPool(path=path, keepalive=keepalive, keepalive_time=keepalive_time, unasked=unasked)
     return _TCPPool(
         keepalive=keepalive,
         keepalive_time=keepalive_time,
         unasked=unasked,
-        resolver=FixedResolver(family, address[0]),
+        resolver=FixedResolver(addresses),
         use_dns_cache=False,
         happy_eyeballs_delay=None,
         ssl=True if tls is None else tls,

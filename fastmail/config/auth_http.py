@@ -10,7 +10,7 @@ from .statement import Statement
 
 @dataclass(frozen=True)
 class AuthHttp:
-    """The server's first address, resolved when the configuration was loaded."""
+    """The server and its addresses, resolved when the configuration was loaded."""
 
     scheme: Literal["http", "https", "unix"]
     host: str  # of the Host header: as written, without the port
@@ -18,6 +18,12 @@ class AuthHttp:
     address: SocketAddress
     uri: str  # of the request line; "/" when there is none
     text: str  # as logs print it
+    others: tuple[tuple[int, SocketAddress], ...] = ()
+    """(family, address) of what else its name leads to; asked if those before cannot be connected to."""
+
+    @property
+    def addresses(self) -> tuple[tuple[int, SocketAddress], ...]:
+        return ((self.family, self.address), *self.others)
 
 
 def parse(statement: Statement, previous: Any) -> AuthHttp:
@@ -29,11 +35,12 @@ def parse(statement: Statement, previous: Any) -> AuthHttp:
         url = parse_url(text, default_port=443 if secure else 80, uri=True)
     except AddressError as error:
         raise statement.error(f'{error} in auth_http "{text}"') from None
-    family, address = url.addresses[0]
+    (family, address), *others = url.addresses
     if family == socket.AF_UNIX:
         if secure:
             raise statement.error(f'invalid host in auth_http "{text}"')
         scheme, host = "unix", "localhost"
     else:
         scheme, host = "https" if secure else "http", url.host
-    return AuthHttp(scheme, host, family, address, url.uri or "/", print_address(family, address))  # type: ignore[arg-type]
+    text = print_address(family, address)
+    return AuthHttp(scheme, host, family, address, url.uri or "/", text, tuple(others))  # type: ignore[arg-type]

@@ -65,12 +65,17 @@ cdef bint put_auth_request(Login *l, Buffer *out) noexcept nogil:
     return not out.failed
 
 
+cdef inline Span auth_text(const Login *l) noexcept nogil:
+    """The address of the auth server that is asked, for the log."""
+    return l.server.auth_addresses[l.auth_address].text
+
+
 cdef void note_server(Login *l, const char *what, Span quoted) noexcept nogil:
     """``auth http server X WHAT[:"QUOTED"]``, which ends the session."""
     cdef Buffer text
     memset(&text, 0, sizeof(text))
     puts(&text, b"auth http server ")
-    put_span(&text, l.server.auth_text)
+    put_span(&text, auth_text(l))
     puts(&text, b" ")
     puts(&text, what)
     put(&text, b"\0", 1)

@@ -13,6 +13,7 @@ cdef enum:
 cdef struct AuthConnection:
     AuthConnection *next        # idle list or dead list
     ServerConf *server
+    uint32_t address            # which of the auth server's it leads to
     Session *session            # NULL: on the server's idle list
     Buffer request              # what is still to be sent
     int64_t body                # bytes of the last answer's body still to come; nobody reads them
@@ -34,14 +35,49 @@ cdef void auth_begin(Core *core, Session *s) noexcept nogil:
     if a != NULL:
         auth_take_idle(a)
         a.reused = True
+        auth_ask(core, s, a)
     else:
-        a = auth_open(core, s)
-        if a == NULL:
-            session_internal_error(core, s)
-            return
+        auth_begin_at(core, s, 0)
+
+
+cdef void auth_begin_at(Core *core, Session *s, uint32_t address) noexcept nogil:
+    """Over a new connection to that address of the server, or to the next that can be connected to."""
+    cdef AuthConnection *a = NULL
+    while a == NULL and address < s.server.auth_address_count and connections_left(core):
+        a = auth_open(core, s, address)
+        address += 1
+    if a != NULL:
+        auth_ask(core, s, a)
+        return
+    if not connections_left(core):
+        session_log_connections(core, s)
+    else:
+        ends_told(&s.end, REASON_AUTH_SERVER_FAILED, HOW_BROKEN, LOG_ERR)
+    session_internal_error(core, s)
+
+
+cdef bint auth_next(Core *core, AuthConnection *a) noexcept nogil:
+    """If there is another address to ask, do: nobody has got a byte of the request by this connection, which
+    could not be made. The session's line about that names the address. False: there is none."""
+    cdef Session *s = a.session
+    cdef uint32_t following = a.address + 1
+    if following >= s.server.auth_address_count or not auth_unsent(a):
+        return False
+    auth_close(core, a)
+    session_deadline(core, s, s.server.auth_timeout)
+    auth_begin_at(core, s, following)
+    return True
+
+
+cdef inline bint auth_unsent(const AuthConnection *a) noexcept nogil:
+    return not a.reused and not a.answered and a.request.start == 0 and a.request.end > 0
+
+
+cdef void auth_ask(Core *core, Session *s, AuthConnection *a) noexcept nogil:
     a.session = s
     a.answered = False
     s.auth = a
+    s.login.auth_address = a.address
     if not put_auth_request(s.login, &a.request):
         session_internal_error(core, s)
         return
@@ -51,21 +87,19 @@ cdef void auth_begin(Core *core, Session *s) noexcept nogil:
         auth_failed(core, a, b"epoll_ctl() failed", fm_errno())
 
 
-cdef AuthConnection *auth_open(Core *core, Session *s) noexcept nogil:
+cdef AuthConnection *auth_open(Core *core, Session *s, uint32_t address) noexcept nogil:
     """NULL: it failed and has been logged."""
+    cdef AuthAddress *to = &s.server.auth_addresses[address]
     cdef AuthConnection *a
     cdef Connecting failed
-    if not connections_left(core):
-        session_log_connections(core, s)
-        return NULL
     a = <AuthConnection *> calloc(1, sizeof(AuthConnection))
     if a == NULL:
         return NULL
     a.server = s.server
-    a.channel.fd = connect_to(core, &s.server.auth_address, NULL, &failed)
+    a.address = address
+    a.channel.fd = connect_to(core, &to.address, NULL, &failed)
     if a.channel.fd < 0:
-        log_connect_failed(s, failed, s.server.auth_text, fm_errno())
-        ends_told(&s.end, REASON_AUTH_SERVER_FAILED, HOW_BROKEN, LOG_ERR)
+        log_connect_failed(s, failed, to.text, fm_errno())
         free(a)
         return NULL
     core.auth_connections += 1
@@ -174,6 +208,9 @@ cdef void auth_lost(Core *core, AuthConnection *a, const char *what, int err) no
     if a.reused and not a.answered:
         auth_close(core, a)
         auth_retry(core, s)
+    elif err and auth_unsent(a) and a.address + 1 < s.server.auth_address_count:
+        log_connect_failed(s, CONNECTING_CONNECT, s.server.auth_addresses[a.address].text, err)
+        auth_next(core, a)
     elif err:
         auth_failed(core, a, what, err)
     else:
@@ -196,16 +233,17 @@ cdef void auth_failed(Core *core, AuthConnection *a, const char *what, int err) 
 
 cdef void auth_timed_out(Core *core, Session *s) noexcept nogil:
     note_auth_timeout(s)
-    session_internal_error(core, s)
+    if s.auth == NULL or not auth_next(core, s.auth):
+        ends_told(&s.end, REASON_AUTH_SERVER_TIMEOUT, HOW_TIMED_OUT, LOG_ERR)
+        session_internal_error(core, s)
 
 
 cdef void note_auth_timeout(Session *s) noexcept nogil:
     cdef Buffer text
     memset(&text, 0, sizeof(text))
     puts(&text, b"auth http server ")
-    put_span(&text, s.server.auth_text)
+    put_span(&text, auth_text(s.login))
     puts(&text, b" timed out")
-    ends_told(&s.end, REASON_AUTH_SERVER_TIMEOUT, HOW_TIMED_OUT, LOG_ERR)
     put(&text, b"\0", 1)
     if not text.failed:
         session_say(s, LOG_ERR, ETIMEDOUT, text.data)
@@ -363,6 +401,7 @@ cdef void auth_spoke_unasked(Core *core, const AuthConnection *a) noexcept nogil
     for the next login's answer. HTTP ties an answer to its request by nothing but their order (RFC 9112
     section 9.3.2), which cannot be relied upon here: each request has a connection of its own from now on."""
     cdef Line line
+    cdef Span said = a.server.auth_addresses[a.address].text
     while a.server.idle != NULL:
         auth_close(core, a.server.idle)
     if a.server.auth_talks:
@@ -372,7 +411,7 @@ cdef void auth_spoke_unasked(Core *core, const AuthConnection *a) noexcept nogil
         return
     line_begin(&line, &core.clock, LOG_ERR, 0)
     line_puts(&line, b"auth http server ")
-    line_put(&line, a.server.auth_text.data, a.server.auth_text.size)
+    line_put(&line, said.data, said.size)
     line_puts(&line, b" sent data that was not asked for: no connection is kept any more")
     line_write(&line, &a.server.log, LOG_ERR)
 

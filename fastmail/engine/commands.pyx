@@ -80,6 +80,8 @@ cdef void session_ask(Core *core, Session *s) noexcept nogil:
 
 cdef void session_ask_python(Core *core, Session *s) noexcept nogil:
     cdef Message m
+    # Python gives up by itself, and may ask each address; this is for when it does not get to it.
+    session_deadline(core, s, s.server.auth_timeout * s.server.auth_address_count)
     memset(&m, 0, sizeof(m))
     m.kind = EVENT_AUTH_
     m.extra = s.server.index

@@ -26,6 +26,7 @@ cdef enum StartTls:
     STARTTLS_ONLY
 
 cdef enum:
+    AUTH_ADDRESSES_MAX = 16     # that are asked one after the other
     CACHE_TIME_MAX = 1 << 30    # milliseconds, 12 days: who leaves should not be let in for months
 
 cdef dict STARTTLS = {"off": STARTTLS_OFF, "on": STARTTLS_ON, "only": STARTTLS_ONLY}
@@ -33,6 +34,10 @@ cdef dict STARTTLS = {"off": STARTTLS_OFF, "on": STARTTLS_ON, "only": STARTTLS_O
 cdef struct BindAddress:        # proxy_bind
     Address address
     Span text                   # as written, for the log
+
+cdef struct AuthAddress:        # one of the auth server's
+    Address address
+    Span text                   # numeric address and port, or unix:PATH, for the log
 
 cdef struct ServerConf:
     Core *core                  # the engine that serves it
@@ -78,8 +83,8 @@ cdef struct ServerConf:
     uint32_t bind_count
     uint32_t bind_next          # where the next connection begins to try
     # the auth server
-    Address auth_address
-    Span auth_text              # numeric address and port, or unix:PATH, for the log
+    AuthAddress *auth_addresses     # the first is asked first
+    uint32_t auth_address_count
     Span auth_request_line      # "GET URI HTTP/1.x CRLF Host: … CRLF"
     Span auth_headers           # the configured auth_http_header lines
     uint64_t auth_timeout
@@ -167,8 +172,7 @@ cdef class Server:
         self.set_binds(proxy_bind)
         if auth_http_cache is not None:
             self.set_auth_cache(auth_http_cache)
-        set_address(&c.auth_address, auth_http)
-        c.auth_text = self.keep(address_text(auth_http))
+        self.set_auth_addresses(auth_http if isinstance(auth_http, list) else [auth_http])
         version = b"1.1" if auth_http_keepalive else b"1.0"
         c.auth_request_line = self.keep(
             b"GET " + auth_http_uri + b" HTTP/" + version + b"\r\nHost: " + auth_http_host + b"\r\n")
@@ -220,6 +224,20 @@ cdef class Server:
         c.cache_invalid = invalid
         return 0
 
+    cdef int set_auth_addresses(self, list addresses) except -1:
+        cdef ServerConf *c = &self.conf
+        if not addresses:
+            raise ValueError("no address of an auth server")
+        addresses = addresses[:AUTH_ADDRESSES_MAX]
+        c.auth_addresses = <AuthAddress *> calloc(len(addresses), sizeof(AuthAddress))
+        if c.auth_addresses == NULL:
+            raise MemoryError
+        for address in addresses:
+            set_address(&c.auth_addresses[c.auth_address_count].address, address)
+            c.auth_addresses[c.auth_address_count].text = self.keep(address_text(address))
+            c.auth_address_count += 1
+        return 0
+
     cdef int set_binds(self, proxy_bind) except -1:
         cdef ServerConf *c = &self.conf
         if not proxy_bind:
@@ -236,6 +254,7 @@ cdef class Server:
     def __dealloc__(self):
         explicit_bzero(self.conf.cache_secret, sizeof(self.conf.cache_secret))
         free(self.conf.binds)
+        free(self.conf.auth_addresses)
         free(self.conf.real_ip_from)
         free(self.conf.last_backends)
         backend_sessions_free(self.conf.backend_sessions)

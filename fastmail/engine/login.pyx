@@ -67,6 +67,7 @@ cdef struct Login:
     Buffer mail_from
     Buffer rcpt_to
     # the auth server's answer
+    uint32_t auth_address       # which of its addresses is asked
     Answer answer
     uint64_t wait               # milliseconds before the reply, or before asking again
     uint8_t cached              # CACHE_*

@@ -181,6 +181,7 @@ cdef void order_answer(Core *core, Session *s, Message *m) noexcept nogil:
 cdef void order_failed(Core *core, Session *s, Message *m) noexcept nogil:
     if m.extra == AUTH_TIMED_OUT_:
         note_auth_timeout(s)
+        ends_told(&s.end, REASON_AUTH_SERVER_TIMEOUT, HOW_TIMED_OUT, LOG_ERR)
     elif m.data.end > m.data.start:
         put(&m.data, b"\0", 1)
         if not m.data.failed:

@@ -124,7 +124,7 @@ cdef void session_log_end(Session *s) noexcept nogil:
     if level > s.log.level or end_is_told(&s.end):
         return
     text.size = 0
-    line_end(&text, &s.end, s.server.auth_text)
+    line_end(&text, &s.end, s.server.auth_addresses[0].text if s.login == NULL else auth_text(s.login))
     text.text[text.size] = 0
     ERR_clear_error()           # of another call than the one that ended it
     session_say(s, level, 0, text.text)

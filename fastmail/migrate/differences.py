@@ -141,6 +141,13 @@ response`, where nginx leaves its operator guessing.
             ),
             Difference(
                 """\
+**`auth_http` with a name** that has several addresses (`localhost` often has `::1` and `127.0.0.1`): if one cannot be
+connected to, the next is asked; nginx asks the first alone.
+""",
+                servers(lambda server: len(server.auth_http.addresses) > 1),
+            ),
+            Difference(
+                """\
 **`Auth-Server: unix:PATH`** is an addition, and needs no `Auth-Port`.
 """,
                 never,

@@ -53,7 +53,7 @@ def _make_server(
     return _speedups.Server(
         protocol=protocol,
         server_name=_bytes(server["server_name"]),
-        auth_http=(auth_http.family, auth_http.address),
+        auth_http=list(auth_http.addresses),
         auth_http_host=_bytes(auth_http.host),
         auth_http_uri=_bytes(auth_http.uri),
         auth_http_headers=[(_bytes(name), _bytes(value)) for name, value in server["auth_http_header"]],

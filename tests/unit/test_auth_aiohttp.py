@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -301,6 +302,59 @@ async def failure(auth_http: AuthHttp) -> bytes | tuple[int, bytes]:
 def test_refused_connection_reads_like_nginx() -> None:
     async def test() -> None:
         assert await failure(at(reserve())) == (AUTH_CLOSED, b"recv() failed (111: Connection refused)")
+
+    run(test)
+
+
+def several(*ports: int) -> AuthHttp:
+    first, *others = (at(port, host="auth.test") for port in ports)
+    return replace(first, others=tuple((other.family, other.address) for other in others))
+
+
+def test_next_address_is_asked_if_one_cannot_be_connected_to() -> None:
+    """From the first again at each login."""
+    errors: list[str] = []
+
+    async def test() -> None:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await server.read(reader)
+            writer.write(OK)
+
+        server, engine, refusing = Server(serve), Engine(), reserve()
+        auth_http = await server.start()
+        addresses = several(refusing, auth_http.address[1])  # type: ignore[arg-type]
+        client = AuthClient(engine, addresses, timeout=TIMEOUT, keepalive=0, error=errors.append)
+        for handle in range(2):
+            client.ask(handle, request())
+            assert await engine.outcome(handle) == OK
+        await client.close()
+        await server.stop()
+        assert len(server.requests) == 2
+        line = f"connect() to 127.0.0.1:{refusing} failed (111: Connection refused) while in http auth state"
+        assert errors == [line, line]
+
+    run(test)
+
+
+def test_no_address_can_be_connected_to() -> None:
+    async def test() -> None:
+        refused = (AUTH_CLOSED, b"recv() failed (111: Connection refused)")
+        assert await failure(several(reserve(), reserve())) == refused
+
+    run(test)
+
+
+def test_server_that_has_the_request_is_the_only_one() -> None:
+    async def test() -> None:
+        async def close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await first.read(reader)
+
+        first, second = Server(close), Server(close)
+        ports = [(await server.start()).address[1] for server in (first, second)]
+        assert await failure(several(*ports)) == (AUTH_CLOSED, b"")  # type: ignore[arg-type]
+        for server in (first, second):
+            await server.stop()
+        assert (first.connections, second.connections) == (1, 0)
 
     run(test)
 

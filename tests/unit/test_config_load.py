@@ -315,6 +315,12 @@ def test_auth_http(tmp_path: Path, text: str, expected: tuple[Any, ...]) -> None
     assert (auth.scheme, auth.host, auth.address, auth.uri, auth.text) == expected
 
 
+def test_all_addresses_of_an_auth_server(tmp_path: Path) -> None:
+    auth = mail(tmp_path, "server { listen 143; auth_http mx:8080; }").servers[0].auth_http
+    addresses = ((socket.AF_INET, ("192.0.2.1", 8080)), (socket.AF_INET6, ("2001:db8::1", 8080)))
+    assert auth.addresses == addresses
+
+
 def test_the_last_auth_http_counts(tmp_path: Path) -> None:
     configuration = mail(tmp_path, "server { listen 143; } auth_http 127.0.0.2/b;")
     assert configuration.servers[0].auth_http.text == "127.0.0.2:80"
