@@ -20,6 +20,10 @@ step() {
     return "$status"
 }
 
+# Options of pytest that run test files side by side: most tests wait most of the time.
+workers=$((4 * $(nproc)))
+side_by_side=(-n $((workers < 16 ? workers : 16)) --dist loadfile)
+
 # Copies the tree, as git knows it or would add it, to a directory. Files keep their times.
 copy_tree() {
     git ls-files -z --cached --others --exclude-standard |
