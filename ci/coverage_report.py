@@ -26,7 +26,7 @@ CYTHON = "*.pyx"
 @cache
 def cython_lines() -> dict[str, dict[int, bool]]:
     """For each .pyx file its lines that are code, and whether they have been run."""
-    c_file = Path("fastmail/_speedups.c").read_text()
+    c_file = Path("build/coverage/fastmail/_speedups.c").read_text()
     written = set(re.findall(r'^#line (\d+) "(.+\.pyx)"$', c_file, re.MULTILINE))
     report = subprocess.run(["gcov", "--json-format", "--stdout", COUNTS], check=True, capture_output=True)
     lines: dict[str, dict[int, bool]] = defaultdict(dict)
