@@ -21,6 +21,12 @@ _COMMAND = re.compile(
 """How a command in the text begins; a name without arguments is just a name."""
 
 
+def assert_current(page: Path, text: str, module: str) -> None:
+    """Fail with the command that writes the page unless it has this text."""
+    current = page.read_text(encoding="utf-8") == text
+    assert current, f"{page.relative_to(ROOT)} is out of date; to write it: .venv/bin/python -m {module}"
+
+
 @dataclass(frozen=True)
 class Block:
     """A block of code, or a command in the text (``inline``)."""

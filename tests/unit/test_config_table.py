@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from support.documents import assert_current
+from support.processes import ROOT
 
 from fastmail.config import ConfigError, load
 from fastmail.config.directive import State
@@ -112,9 +114,7 @@ def test_every_parameter_of_listen(tmp_path: Path, parameter: str) -> None:
 
 
 def test_documentation_is_current() -> None:
-    """If not: python -m fastmail.config.docs"""
-    page = Path(__file__).parents[2] / "docs" / "directives.md"
-    assert page.read_text(encoding="utf-8") == render()
+    assert_current(ROOT / "docs/directives.md", render(), "fastmail.config.docs")
 
 
 def test_documentation_tells_the_state_of_each() -> None:

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from support.documents import assert_current
 
 from fastmail import config
 from fastmail.migrate import differences
@@ -16,8 +17,7 @@ SMTP = "server { listen 127.0.0.1:1025; protocol smtp; %s }"
 
 
 def test_page_is_what_the_table_says() -> None:
-    """If not: ``python -m fastmail.migrate.differences``."""
-    assert PAGE.read_text(encoding="utf-8") == differences.render()
+    assert_current(PAGE, differences.render(), "fastmail.migrate.differences")
 
 
 def said(directory: Path, servers: str, main: str = "") -> str:
