@@ -134,7 +134,7 @@ class Site:
         without = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh"] if closed else []
         return subprocess.run(
             [*without, *self.command(*arguments, name=name)], env=self._environment({}), cwd=self.directory,
-            stdin=subprocess.DEVNULL, capture_output=True, encoding="latin-1", timeout=30,
+            stdin=subprocess.DEVNULL, capture_output=True, encoding="latin-1", timeout=120,
         )  # fmt: skip
 
     def signal(self, word: str) -> None:
