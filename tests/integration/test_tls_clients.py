@@ -231,7 +231,7 @@ def test_fetchmail(house: House, mode: str, tmp_path: Path) -> None:
         f'  fetchall keep norewrite mda "cat >> {tmp_path}/fetched"\n'
     )
     configuration.chmod(0o600)
-    run("fetchmail", "-f", str(configuration), home=tmp_path)
+    run("fetchmail", "--pidfile", f"{tmp_path}/pid", "-f", str(configuration), home=tmp_path)  # one at a time
     assert "Subject: hello" in (tmp_path / "fetched").read_text("utf-8", "replace")
 
 
