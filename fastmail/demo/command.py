@@ -102,7 +102,7 @@ async def _open_taps(
     """What clients connect to: a tap for each protocol, on the port that is wanted, or on any for 0."""
     ports: dict[str, int] = {}
     for name, port in wanted.items():
-        number = port or _free_port()
+        number = port or _free_port(stack)
         tap = Tap(name, "client", "fastmail", (HOST, number), events.show, relayed=False)
         try:
             await stack.enter_async_context(await tap.listen(port=number))
@@ -115,11 +115,15 @@ async def _open_taps(
     return ports
 
 
-def _free_port() -> int:
-    """A port that nobody has on any address: the tap and the proxy each need it on one."""
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        return int(probe.getsockname()[1])
+def _free_port(stack: AsyncExitStack) -> int:
+    """A port that nobody has on any address, or gets: the tap and the proxy each need it on one.
+
+    A socket that is bound and never listens holds it; with SO_REUSEADDR the tap and the proxy still bind it.
+    """
+    holder = stack.enter_context(socket.socket())
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.bind(("", 0))
+    return int(holder.getsockname()[1])
 
 
 async def _while_running(
