@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 from collections.abc import Sequence
@@ -11,6 +12,8 @@ from fastmail.logs import Log, describe
 from fastmail.server.cycle import Cycle
 from fastmail.server.privileges import DropFailed
 
+_LIBC = ctypes.CDLL(None)
+_PR_SET_DUMPABLE = 4  # <sys/prctl.h>
 _CPUS = 1024  # CPU_SETSIZE
 
 
@@ -34,6 +37,15 @@ def _limit(log: Log, name: str, value: int | None) -> None:
         resource.setrlimit(getattr(resource, name), (value, value))
     except (OSError, ValueError):  # Python puts EPERM as a ValueError, with a text of its own
         log.alert(f"setrlimit({name}, {value}) failed", OSError(EPERM, os.strerror(EPERM)))
+
+
+def allow_core() -> None:
+    """Once another user was become: of such a process the kernel writes no core unless it is told to (nginx).
+
+    Only where a core may have a size: other processes of the user can look into one that is dumpable.
+    """
+    if resource.getrlimit(resource.RLIMIT_CORE)[0] != 0:
+        _LIBC.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
 
 
 def settle(cycle: Cycle, number: int) -> None:

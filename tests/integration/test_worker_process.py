@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.authserver import AuthServer
-from support.processes import AS_ROOT, Session, Site, imap
+from support.processes import AS_ROOT, NOBODY, USER, Session, Site, imap
 
 from fastmail.server.process import affinity
 
@@ -47,6 +47,33 @@ def test_core_size(site: Site) -> None:
     (worker,) = site.wait_workers(1)
     limits = Path(f"/proc/{worker}/limits").read_text()
     assert re.search(r"^Max core file size\s+4096\s+4096\s", limits, re.M)
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="only root can become another user")
+def test_worker_of_another_user_leaves_a_core(site: Site) -> None:
+    pattern = Path("/proc/sys/kernel/core_pattern").read_text().strip()
+    if "/" in pattern or pattern.startswith("|"):
+        pytest.skip(f"cores go elsewhere here: {pattern}")
+    directory = site.directory / "cores"
+    directory.mkdir()
+    os.chown(directory, NOBODY, NOBODY)
+    site.configure(main=f"{USER} worker_rlimit_core 1g; working_directory {directory};")
+    site.start()
+    (worker,) = site.wait_workers(1)
+    os.kill(worker, signal.SIGABRT)
+    site.wait_log(rf"worker process {worker} exited on signal 6 \(core dumped\)$")
+    (core,) = directory.iterdir()
+    assert core.read_bytes()[:4] == b"\x7fELF"
+    assert core.stat().st_uid == NOBODY
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="only root can become another user")
+def test_worker_without_core_cannot_be_looked_into(site: Site) -> None:
+    """By other processes of its user."""
+    site.configure(main=f"{USER} worker_rlimit_core 0;")
+    site.start()
+    (worker,) = site.wait_workers(1)
+    assert Path(f"/proc/{worker}/mem").stat().st_uid == 0
 
 
 @pytest.mark.directive("worker_cpu_affinity")
