@@ -10,11 +10,15 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
+import select
 import socket
 import stat
 import time
 from collections.abc import Iterable, Mapping
+from errno import EAGAIN, EINVAL, ENOSYS, ENXIO, EOPNOTSUPP
 from typing import Any, Protocol
+
+from fastmail.files import open_file
 
 LEVELS = ("stderr", "emerg", "alert", "crit", "error", "warn", "notice", "info", "debug")
 """nginx's; the position is nginx's number."""
@@ -25,7 +29,7 @@ STDERR_FD = 2
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
-_OPEN_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+_OPEN_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK
 
 
 class Server(Protocol):
@@ -73,19 +77,65 @@ def write(fd: int, line: bytes) -> None:
         os.write(fd, line)
 
 
+def write_now(fd: int, line: bytes) -> None:
+    """As the engine's sink_write(): never wait for who reads. Raises OSError."""
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISSOCK(mode):
+        with socket.socket(fileno=os.dup(fd)) as sock:
+            sock.send(line, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+    elif stat.S_ISREG(mode) or not os.get_blocking(fd):
+        os.write(fd, line)
+    else:
+        try:
+            os.pwritev(fd, [line], -1, os.RWF_NOWAIT)
+        except OSError as error:
+            if error.errno not in (EINVAL, ENOSYS, EOPNOTSUPP):
+                raise
+            poll = select.poll()
+            poll.register(fd, select.POLLOUT)
+            if not poll.poll(0):
+                raise BlockingIOError(EAGAIN, os.strerror(EAGAIN)) from None
+            os.write(fd, line)
+
+
+def own_stderr() -> None:
+    """Make descriptor 2, if it is a pipe or a terminal, one that does not block.
+
+    O_NONBLOCK belongs to the open file, which we share with the shell, the container's runtime and whoever
+    else writes there. So the same pipe or terminal is opened once more; where that is not allowed, see
+    write_now().
+    """
+    with contextlib.suppress(OSError):
+        if stat.S_ISFIFO(os.fstat(STDERR_FD).st_mode) or os.isatty(STDERR_FD):
+            flags = os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+            fd = os.open(f"/proc/self/fd/{STDERR_FD}", flags)
+            os.dup2(fd, STDERR_FD)
+            os.close(fd)
+
+
+def _open(path: str) -> int:
+    """Raises OSError. A FIFO that nobody reads is opened for both: its lines wait for a reader."""
+    try:
+        return open_file(path, _OPEN_FLAGS)
+    except OSError as error:
+        if error.errno != ENXIO:
+            raise
+        return open_file(path, _OPEN_FLAGS & ~os.O_WRONLY | os.O_RDWR)
+
+
 class LogFile:
     """An open log file with a fixed descriptor. Raises OSError if it cannot be opened."""
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.fd = os.open(path, _OPEN_FLAGS, 0o644)
+        self.fd = _open(path)
 
     def reopen(self, owner: int | None = None) -> None:
         """Put the file that bears the name now behind the descriptor; raises OSError, changing nothing.
 
         ``owner`` is the workers' user: it gets the file, readable and writable, so that they can do the same.
         """
-        fd = os.open(self.path, _OPEN_FLAGS, 0o644)
+        fd = _open(self.path)
         try:
             if owner is not None:
                 _give(fd, owner)
@@ -109,11 +159,11 @@ class Syslog:
         self.fd = self._socket.fileno()
 
     def write(self, level: int, line: bytes) -> None:
+        """Raises OSError."""
         now = time.localtime()
         stamp = f"{_MONTHS[now.tm_mon - 1]} {now.tm_mday:2} {time.strftime('%H:%M:%S', now)}"
         head = f"<{self.server.facility * 8 + level - 1}>{stamp} {self.server.header}"
-        with contextlib.suppress(OSError):
-            self._socket.sendto(head.encode(errors="surrogateescape") + line[:-1], self.server.address)
+        self._socket.sendto(head.encode(errors="surrogateescape") + line[:-1], self.server.address)
 
     def problem(self) -> OSError | None:
         """Why nothing can be sent there now, as far as this machine knows."""
@@ -150,7 +200,10 @@ class MemoryLog:
 
 
 def _give(fd: int, owner: int) -> None:
+    """Only a file that was just made, or by the rotation: not one that also has a name elsewhere."""
     status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1 or status.st_uid not in (0, owner):
+        return
     if status.st_uid != owner:
         os.fchown(fd, owner, -1)
     owner_rw = stat.S_IRUSR | stat.S_IWUSR
@@ -162,6 +215,7 @@ class LogFiles:
     """The log files of one configuration: each path is open once, whoever names it."""
 
     def __init__(self) -> None:
+        self.stderr = False  # one of them is stderr
         self._files: dict[str, LogFile] = {}
         self._others: dict[str, Syslog | MemoryLog] = {}
 
@@ -172,10 +226,13 @@ class LogFiles:
 
     def targets(self, destinations: Iterable[Destination]) -> list[tuple[int, int]]:
         """``(descriptor, level)`` for each destination, opening what is new. Raises OSError."""
-        return [(STDERR_FD if log.path == "stderr" else self._open(log), log.level) for log in destinations]
+        return [(self._open(log), log.level) for log in destinations]
 
     def _open(self, log: Destination) -> int:
         path = log.path
+        if path == "stderr":
+            self.stderr = True
+            return STDERR_FD
         if log.syslog is not None or log.memory:
             if path not in self._others:
                 self._others[path] = Syslog(log.syslog) if log.syslog is not None else MemoryLog(log.memory)
@@ -215,6 +272,7 @@ class Log:
     ) -> None:
         self._targets = list(targets)
         self._others = others or {}
+        self._lost: dict[int, tuple[int, OSError]] = {}  # lines, and why; by descriptor
         self.console = console
 
     def targets(self) -> list[tuple[int, int]]:
@@ -228,14 +286,28 @@ class Log:
         seen = False
         for fd, threshold in self._targets:
             if level <= threshold:
-                if fd in self._others:
-                    self._others[fd].write(level, line)
-                else:
-                    write(fd, line)
+                self._write(fd, level, line)
                 seen = seen or fd == STDERR_FD
         wanted = not self._targets or any(level <= threshold for _, threshold in self._targets)
         if self.console is not None and level <= WARN and wanted and not seen:
             say(self.console, f"[{LEVELS[level]}] {text}")
+
+    def _write(self, fd: int, level: int, line: bytes) -> None:
+        """What a log does not take is counted, and said after the next line that it takes."""
+        try:
+            self._send(fd, level, line)
+            if fd in self._lost:
+                lost, reason = self._lost[fd]
+                self._send(fd, ALERT, format_line(ALERT, f"{lost} log lines lost {describe(reason)}"))
+                del self._lost[fd]
+        except OSError as error:
+            self._lost[fd] = self._lost.get(fd, (0, error))[0] + 1, error
+
+    def _send(self, fd: int, level: int, line: bytes) -> None:
+        if fd in self._others:
+            self._others[fd].write(level, line)
+        else:
+            write_now(fd, line)
 
     def emerg(self, message: str, error: OSError | None = None) -> None:
         self.log(EMERG, message, error)

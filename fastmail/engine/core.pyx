@@ -87,6 +87,7 @@ cdef struct Core:
     Log log
     LogSink *sinks
     int sink_count
+    bint logs_wait              # one of them is full
     char *shared                # one relay buffer for all
     char *spare                 # a block for TLS records that wait; NULL: lent, or never needed
     Pipe *pipes                 # empty ones

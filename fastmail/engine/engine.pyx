@@ -152,6 +152,7 @@ cdef class Engine:
         for fd in sorted(descriptors):
             sink = &core.sinks[core.sink_count]
             sink.fd = fd
+            sink.kind = sink_kind(fd)
             core.sink_count += 1
             if fd in syslog:
                 address, facility, header = syslog[fd]
@@ -327,7 +328,8 @@ cdef class Engine:
         free_dead(core)
         pipes_empty_pool(core)
         for i in range(core.sink_count):
-            sink_flush(&core.sinks[i])
+            core.sinks[i].retry = 0
+            sink_flush(&core.sinks[i], &core.clock)
             buffer_free(&core.sinks[i].pending)
         ring_close(&core.events)
         ring_close(&core.orders)

@@ -1,5 +1,10 @@
 # Log lines, in nginx's format: formatted here, gathered per descriptor, and written once per turn
 # of the loop. Reopening is dup2() onto the same descriptor, so that nothing here has to know of it.
+#
+# A log never blocks the engine, unless a disk does. Paths are opened with O_NONBLOCK (logs.py), and sockets
+# are written to with MSG_DONTWAIT. A descriptor that was inherited is never made non-blocking, since others
+# have it too: see shared_write(). What a log has no room for is kept, up to a limit; what is lost is counted,
+# and reported when the log takes lines again.
 
 cdef enum:
     LOG_ALERT = 2
@@ -13,10 +18,22 @@ cdef enum:
     LOG_LINE_MAX = 2048         # bytes with the newline; nginx cuts there too
     LOG_TARGETS_MAX = 8         # of one level
     LOG_PENDING_MAX = 64 * 1024
+    LOG_WRITE_MAX = 4096        # at once to a pipe or a terminal: more (PIPE_BUF) may be torn
+    LOG_RETRY = 100             # milliseconds until a log that is full is tried again
+
+cdef enum:                      # what a LogSink's descriptor is
+    SINK_FILE                   # a regular file
+    SINK_STREAM                 # a pipe or a device, open without blocking
+    SINK_SOCKET
+    SINK_SHARED                 # a pipe or a device that would block
 
 cdef struct LogSink:            # one per descriptor
     int fd
+    int kind
     Buffer pending
+    uint64_t retry              # when a full one may be tried again
+    uint64_t lost               # lines
+    int error                   # why the last of them were
     char *memory                # ``memory:``: a ring of bytes, shared by the processes
     uint64_t memory_size        # its length; behind it stands how much was ever written
     Address server              # ``syslog:``: where datagrams go
@@ -158,14 +175,29 @@ cdef void line_write(Line *line, const Log *log, int level) noexcept nogil:
             line_datagram(line, sink, level)
             continue
         if buffer_used(&sink.pending) + line.size > LOG_PENDING_MAX:
-            sink_flush(sink)
-        put(&sink.pending, line.text, line.size)
+            sink_flush(sink, line.clock)
+        if buffer_used(&sink.pending) + line.size > LOG_PENDING_MAX:
+            sink.lost += 1
+        elif not put(&sink.pending, line.text, line.size):
+            sink.pending.failed = False
+            sink_lose(sink, 1, ENOMEM)
 
 
-cdef void line_datagram(Line *line, const LogSink *sink, int level) noexcept nogil:
+cdef void line_datagram(Line *line, LogSink *sink, int level) noexcept nogil:
     """RFC 3164's form, the line without its newline. Nobody waits for a syslog server: what it does not take
     is lost, and it may come and go."""
+    cdef Line note
+    if not datagram_send(line, sink, level):
+        sink_lose(sink, 1, fm_errno())
+    elif sink.lost:
+        line_of_lost(&note, sink, line.clock)
+        if datagram_send(&note, sink, LOG_ALERT):
+            sink.lost = 0
+
+
+cdef bint datagram_send(Line *line, const LogSink *sink, int level) noexcept nogil:
     cdef Buffer out
+    cdef bint sent = False
     memset(&out, 0, sizeof(out))
     puts(&out, b"<")
     put_number(&out, <uint64_t> (sink.facility + level - 1))
@@ -174,10 +206,13 @@ cdef void line_datagram(Line *line, const LogSink *sink, int level) noexcept nog
     puts(&out, b" ")
     put_span(&out, sink.header)
     put(&out, line.text, line.size - 1)
-    if not out.failed:
-        sendto(sink.fd, out.data, out.end, MSG_DONTWAIT | MSG_NOSIGNAL,
-               <const sockaddr *> &sink.server.addr, sink.server.size)
+    if out.failed:
+        fm_set_errno(ENOMEM)
+    else:
+        sent = sendto(sink.fd, out.data, out.end, MSG_DONTWAIT | MSG_NOSIGNAL,
+                      <const sockaddr *> &sink.server.addr, sink.server.size) >= 0
     buffer_free(&out)
+    return sent
 
 
 cdef void memory_append(char *memory, uint64_t size, const char *data, size_t n) noexcept nogil:
@@ -199,15 +234,91 @@ def memory_log(memory, bytes line not None):
         PyBuffer_Release(&view)
 
 
-cdef void sink_flush(LogSink *sink) noexcept nogil:
-    """Write what is pending. What the file does not take is lost, as it is with nginx."""
+cdef int sink_kind(int fd) noexcept nogil:
+    cdef stat_t status
+    if fstat(fd, &status) < 0 or S_ISREG(status.st_mode):
+        return SINK_FILE
+    if S_ISSOCK(status.st_mode):
+        return SINK_SOCKET
+    return SINK_STREAM if fcntl(fd, F_GETFL) & O_NONBLOCK else SINK_SHARED
+
+
+cdef void sink_lose(LogSink *sink, uint64_t lines, int error) noexcept nogil:
+    sink.lost += lines
+    sink.error = error
+
+
+cdef void line_of_lost(Line *line, const LogSink *sink, Clock *clock) noexcept nogil:
+    line_begin(line, clock, LOG_ALERT, 0)
+    line_number(line, sink.lost, 0)
+    line_puts(line, b" log lines lost")
+    line_error(line, sink.error)
+    line.text[line.size] = 10
+    line.size += 1
+
+
+cdef void sink_flush(LogSink *sink, Clock *clock) noexcept nogil:
+    """Write what is pending. What there is no room for waits; what is refused otherwise is lost."""
     cdef ssize_t n
+    cdef size_t i
+    cdef Line note
     cdef Buffer *b = &sink.pending
+    if clock.now < sink.retry:
+        return
+    sink.retry = 0
     while b.end > b.start:
-        n = write(sink.fd, b.data + b.start, b.end - b.start)
-        if n < 0 and fm_errno() == EINTR:
+        n = sink_write(sink, b.data + b.start, b.end - b.start)
+        if n > 0:
+            b.start += <uint32_t> n
             continue
-        if n <= 0:
-            break
-        b.start += <uint32_t> n
+        sink.error = fm_errno()
+        if sink.error == EAGAIN:
+            sink.kind = sink_kind(sink.fd)      # another file may have been put there
+            sink.retry = clock.now + LOG_RETRY
+            return
+        for i in range(b.start, b.end):
+            sink.lost += b.data[i] == 10
+        b.start = b.end = 0
+        return
     b.start = b.end = 0
+    if sink.lost:
+        line_of_lost(&note, sink, clock)
+        if sink_write(sink, note.text, note.size) == note.size:
+            sink.lost = 0
+
+
+cdef ssize_t sink_write(LogSink *sink, const char *data, size_t size) noexcept nogil:
+    """As write(); as many whole lines as go out at once."""
+    cdef ssize_t n
+    if sink.kind != SINK_FILE and size > LOG_WRITE_MAX:
+        size = LOG_WRITE_MAX
+        while size and data[size - 1] != 10:
+            size -= 1
+    while True:
+        if sink.kind == SINK_SOCKET:
+            n = send(sink.fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL)
+        elif sink.kind == SINK_SHARED:
+            n = shared_write(sink.fd, data, size)
+        else:
+            n = write(sink.fd, data, size)
+        if n >= 0 or fm_errno() != EINTR:
+            return n
+
+
+cdef ssize_t shared_write(int fd, const char *data, size_t size) noexcept nogil:
+    """RWF_NOWAIT is for this write alone; Linux has it for pipes from 6.4 on. Otherwise the descriptor is
+    asked first, and another writer that comes between can make us wait."""
+    cdef iovec part
+    cdef pollfd asked
+    cdef ssize_t n
+    part.iov_base = <void *> data
+    part.iov_len = size
+    n = pwritev2(fd, &part, 1, -1, RWF_NOWAIT)
+    if n >= 0 or (fm_errno() != EOPNOTSUPP and fm_errno() != ENOSYS and fm_errno() != EINVAL):
+        return n
+    asked.fd = fd
+    asked.events = POLLOUT
+    if poll(&asked, 1, 0) == 0:
+        fm_set_errno(EAGAIN)
+        return -1
+    return write(fd, data, size)

@@ -278,6 +278,8 @@ cdef bint turn(Core *core, bint wait) noexcept nogil:
     cdef int n, i, timeout = 0
     if wait and core.run == NULL and core.handshakes == NULL:
         timeout = wheel_wait(&core.wheel, core.clock.now)
+        if core.logs_wait and (timeout < 0 or timeout > LOG_RETRY):
+            timeout = LOG_RETRY
     n = epoll_wait(core.epoll, events, EVENTS_MAX, timeout)
     core.turn += 1
     core.batch_full = n == EVENTS_MAX
@@ -302,9 +304,11 @@ cdef bint turn(Core *core, bint wait) noexcept nogil:
     if fm_load_acquire(&core.cut_ordered) and not core.cutting:
         begin_cutting(core)
     place_update(core)
+    core.logs_wait = False
     for i in range(core.sink_count):
         if core.sinks[i].pending.end:
-            sink_flush(&core.sinks[i])
+            sink_flush(&core.sinks[i], &core.clock)
+            core.logs_wait |= core.sinks[i].pending.end > 0
     if core.draining and core.sessions == 0:
         core.finished = True
     return not core.finished

@@ -8,6 +8,7 @@ cdef extern from * nogil:
     #include <errno.h>
     #include <fcntl.h>
     #include <netinet/in.h>
+    #include <poll.h>
     #include <pthread.h>
     #include <signal.h>
     #include <stddef.h>
@@ -17,6 +18,8 @@ cdef extern from * nogil:
     #include <sys/eventfd.h>
     #include <sys/random.h>
     #include <sys/socket.h>
+    #include <sys/stat.h>
+    #include <sys/uio.h>
     #include <sys/un.h>
     #include <time.h>
     #include <unistd.h>
@@ -102,6 +105,8 @@ cdef extern from * nogil:
         EMFILE
         ENFILE
         ENOMEM
+        ENOSYS
+        EOPNOTSUPP
         ECONNABORTED
         ECONNREFUSED
         ECONNRESET
@@ -197,7 +202,23 @@ cdef extern from * nogil:
     int fcntl(int fd, int cmd, ...) noexcept
     ssize_t splice(int fd_in, void *off_in, int fd_out, void *off_out, size_t n, unsigned int flags) noexcept
     int getpid() noexcept
+    ctypedef struct stat_t "struct stat":
+        unsigned int st_mode
+    int fstat(int fd, stat_t *status) noexcept
+    bint S_ISREG(unsigned int mode) noexcept
+    bint S_ISSOCK(unsigned int mode) noexcept
+    struct iovec:
+        void *iov_base
+        size_t iov_len
+    ssize_t pwritev2(int fd, const iovec *parts, int n, int64_t offset, int flags) noexcept
+    struct pollfd:
+        int fd
+        short events
+    int poll(pollfd *fds, unsigned long n, int timeout) noexcept
     enum:
+        RWF_NOWAIT
+        POLLOUT
+        F_GETFL
         O_NONBLOCK
         O_CLOEXEC
         F_SETPIPE_SZ

@@ -415,6 +415,22 @@ nginx says so when it logs.
             ),
             Difference(
                 """\
+**A log that nobody reads** (a pipe, a FIFO, a terminal, a syslog socket) stops nginx, and nothing here: lines that it
+has no room for are lost, and their number is logged later (`12 log lines lost`). So is the number of those that a full
+disk has refused.
+""",
+                always,
+            ),
+            Difference(
+                """\
+**Symbolic links** that belong to another user than root are not followed when root opens a log or the pid file, and
+reopening gives the workers' user no file that belongs to anybody else or has a second name. nginx follows any link and
+gives away what it leads to.
+""",
+                never,
+            ),
+            Difference(
+                """\
 **`imap_client_buffer`, `smtp_client_buffer` and `proxy_buffer`** have at most 4 MB, and a level at most eight
 `error_log`; nginx has no such bounds.
 """,

@@ -214,7 +214,12 @@ class Cycle:
     def reopen_logs(self) -> None:
         """nginx's USR1 in the master: new files by the old names, owned by the workers' user."""
         self.files.reopen(self.log, self.user.uid if self.user is not None else None)
-        self.log.redirect_stderr()
+        self.redirect_stderr()
+
+    def redirect_stderr(self) -> None:
+        """Not while any log is stderr (nginx's ``log_use_stderr``)."""
+        if not self.files.stderr:
+            self.log.redirect_stderr()
 
     def close(self, *, predecessor: bool = False, successor: bool = False) -> None:
         """Stop listening for good. Unix sockets are removed, unless another master uses them."""

@@ -265,7 +265,7 @@ class Master:
         self._watch = CertificateWatch(self._cycle.configuration.servers, self._cycle.log)
         self._cycle.replace(old)
         old.files.close()
-        self._log.redirect_stderr()
+        self._cycle.redirect_stderr()
         self._respawns.clear()
         self._accepting = self._announced = True
         self._tell(self._state())

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 
+from fastmail.files import open_file
 from fastmail.logs import Log, describe
 from fastmail.server import StartFailed
 from fastmail.server.outcome import Waiter, WaitFailed
@@ -25,9 +26,9 @@ _MAX_PID = 2**31 - 1
 
 def write(path: str, text: str) -> None:
     """Write our process id; an empty text only creates the file. Raises StartFailed."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | (os.O_TRUNC if text else 0)
+    flags = os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | (os.O_TRUNC if text else 0)
     try:
-        fd = os.open(path, flags, 0o644)
+        fd = open_file(path, flags)
         try:
             os.write(fd, text.encode())
         finally:
@@ -39,8 +40,7 @@ def write(path: str, text: str) -> None:
 def remove(path: str, log: Log) -> None:
     """Remove our file. One that a successor has written its own process id to is left alone."""
     try:
-        with open(path, "rb") as file:
-            text = file.read(_MAX_TEXT).strip()
+        text = _content(path)[0].strip()
         if not text.isdigit() or int(text) == os.getpid():
             os.unlink(path)
     except OSError as error:
@@ -50,16 +50,21 @@ def remove(path: str, log: Log) -> None:
 def read(path: str, log: Log) -> tuple[int, int] | None:
     """The master's pid and the user who owns the file. None: there is no pid to be had, which is logged."""
     try:
-        with open(path, "rb") as file:
-            text = file.read(_MAX_TEXT).rstrip(b"\r\n")
-            owner = os.fstat(file.fileno()).st_uid
+        content, owner = _content(path)
     except OSError as error:
         log.error(f'open() "{path}" failed', error)
         return None
+    text = content.rstrip(b"\r\n")
     if re.fullmatch(rb"0*[1-9][0-9]*", text) is None or int(text) > _MAX_PID:
         log.error(f'invalid PID number "{text.decode("latin-1")}" in "{path}"')
         return None
     return int(text), owner
+
+
+def _content(path: str) -> tuple[bytes, int]:
+    """Its first bytes and its owner. Raises OSError; a FIFO in its place is read as an empty file."""
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        return file.read(_MAX_TEXT) or b"", os.fstat(file.fileno()).st_uid
 
 
 def send(path: str, word: str, log: Log) -> bool:

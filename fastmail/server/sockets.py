@@ -237,12 +237,9 @@ def _open(
         if listen.family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, listen.ipv6only)
         step = f"bind() to {listen.text}"
-        with _neighbours(listen, new, others):
+        with _neighbours(listen, new, others), _open_to_all():
             sock.bind(listen.address)
             bound = True
-            if listen.family == socket.AF_UNIX:
-                step = f'chmod() "{listen.address}"'
-                os.chmod(listen.address, 0o666)
             step = f"listen() to {listen.text}, backlog {listen.backlog}"
             sock.listen(listen.backlog)
         return new
@@ -267,6 +264,16 @@ def _socket(listen: Listen, log: Log) -> socket.socket:
                 raise
             log.emerg("multipath is not supported on this platform, ignored")
     return socket.socket(listen.family, socket.SOCK_STREAM)
+
+
+@contextlib.contextmanager
+def _open_to_all() -> Iterator[None]:
+    """Unix sockets that are bound here have mode 0666. chmod() would follow a link put in their place."""
+    before = os.umask(0o111)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import resource
 from collections.abc import Callable
 
 from fastmail.config import ConfigError, Configuration
-from fastmail.logs import Log
+from fastmail.logs import Log, own_stderr
 from fastmail.server import StartFailed, built_by, master, pidfile, product, worker
 from fastmail.server.cycle import Cycle, Options, refuse, report
 from fastmail.server.shared import Shared, unshared
@@ -52,7 +52,8 @@ def start(options: Options, bootstrap: Log, command: str) -> int:
     except OSError as error:
         cycle.log.emerg("fork() failed", error)
         return 1
-    cycle.log.redirect_stderr()
+    own_stderr()
+    cycle.redirect_stderr()
     cycle.log.console = None
     prepare()
     if main["master_process"]:

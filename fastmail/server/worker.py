@@ -176,7 +176,7 @@ class Worker:
         self._log.notice("reopening logs")
         for service in self._services:
             service.cycle.files.reopen(self._log)
-        self._log.redirect_stderr()
+        self.cycle.redirect_stderr()
 
     def _reload(self) -> None:
         """nginx's HUP in a single process: new connections get the configuration of now, sessions go on with
@@ -205,7 +205,7 @@ class Worker:
             self._notifier.ready(old.log, f"reload failed: {error}")
             return str(error)
         self.cycle = cycle
-        cycle.log.redirect_stderr()
+        cycle.redirect_stderr()
         cycle.announce()
         former, self._service = self._service, service
         self._services.append(service)
@@ -298,6 +298,7 @@ def run(cycle: Cycle, share: Share, *, number: int = 0, channel: socket.socket |
     def settle() -> None:
         if cycle.user is not None:
             cycle.user.become()
+            process.allow_core()
         environment.reduce(cycle.configuration.main["env"])
         process.settle(cycle, number)
 

@@ -172,7 +172,7 @@ class Workers:
                 child.channel.close()
             ours.close()
             self._release(cycle)
-            cycle.log.redirect_stderr()
+            cycle.redirect_stderr()
             set_title(f"{self._identity}: worker process")
             code = worker.run(cycle, self._shared.share(place), number=number, channel=theirs)
             _check_leaks()

@@ -1,7 +1,9 @@
 """fastmail.logs: nginx's line, levels, and files that change behind a fixed descriptor."""
 
+import contextlib
 import os
 import re
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -194,3 +196,97 @@ def preserve_stderr() -> Iterator[Callable[[], None]]:
     yield restore
     restore()
     os.close(saved)
+
+
+# Logs that do not take what is written
+
+
+def held(fd: int) -> int:
+    """Fill a pipe or a socket until it takes no more; how many bytes that were."""
+    os.set_blocking(fd, False)
+    total = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            total += os.write(fd, b"x" * 512)
+    os.set_blocking(fd, True)
+    return total
+
+
+def test_full_pipe_is_not_waited_for(files: LogFiles) -> None:
+    """It is another's as well, and must go on blocking for that one."""
+    reader, writer = os.pipe()
+    full = held(writer)
+    log = Log([(writer, NOTICE)])
+    for _ in range(3):
+        log.notice("lost")
+    assert os.get_blocking(writer)
+    while full:
+        full -= len(os.read(reader, full))
+    log.notice("written")
+    first, second = os.read(reader, 65536).decode().splitlines()
+    assert first.endswith("#0: written")
+    assert re.fullmatch(r".* \[alert\] \d+#0: 3 log lines lost \(11: Resource temporarily .*\)", second)
+    os.close(reader)
+    os.close(writer)
+
+
+def test_full_socket_is_not_waited_for() -> None:
+    """systemd's journal is one."""
+    reader, writer = socket.socketpair()
+    with reader, writer:
+        held(writer.fileno())
+        Log([(writer.fileno(), NOTICE)]).notice("lost")
+        assert writer.getblocking()
+
+
+def test_fifo_without_a_reader_keeps_its_lines(tmp_path: Path, files: LogFiles) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    fd = files.targets([ErrorLog(str(tmp_path / "fifo"), NOTICE)])[0]
+    Log([fd]).notice("kept")
+    with open(tmp_path / "fifo") as file:
+        assert file.readline().endswith("#0: kept\n")
+
+
+# What others can put in a log's place
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root opens logs for others")
+@pytest.mark.parametrize("part", ["file", "directory"])
+def test_links_of_others_are_not_followed(tmp_path: Path, files: LogFiles, part: str) -> None:
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious/log").write_text("mine")
+    link = tmp_path / "link"
+    if part == "file":
+        link.symlink_to("precious/log")
+        path = str(link)
+    else:
+        link.symlink_to("precious")
+        path = str(link / "log")
+    files.targets([ErrorLog(path, NOTICE)])  # root's own links are as good as any name
+    os.chown(link, 65534, 65534, follow_symlinks=False)
+    other = LogFiles()
+    with pytest.raises(OSError, match="Too many levels of symbolic links") as raised:
+        other.targets([ErrorLog(path, NOTICE)])
+    assert raised.value.filename == path
+    logs = Log(files.targets([ErrorLog(path, NOTICE)]))
+    files.reopen(logs, 65534)
+    text = (tmp_path / "precious/log").read_text()
+    assert text.startswith("mine")
+    assert text.endswith(f'open() "{path}" failed (40: Too many levels of symbolic links)\n')
+    assert (tmp_path / "precious/log").stat().st_uid == 0
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root opens logs for others")
+def test_only_a_log_that_is_nothing_else_is_given_away(tmp_path: Path, files: LogFiles) -> None:
+    path = tmp_path / "log"
+    files.targets([ErrorLog(str(path), NOTICE)])
+    os.link(path, tmp_path / "other name")
+    files.reopen(Log(), 65534)
+    assert path.stat().st_uid == 0
+    (tmp_path / "other name").unlink()
+    os.chown(path, 12345, -1)
+    files.reopen(Log(), 65534)
+    assert path.stat().st_uid == 12345
+    path.unlink()
+    files.reopen(Log(), 65534)
+    assert path.stat().st_uid == 65534
