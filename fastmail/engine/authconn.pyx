@@ -4,10 +4,12 @@
 # A kept connection takes a process from servers that have one for each connection (Apache's prefork), whether
 # it is used or not, and other workers, or other clients of that server, may be waiting for it. So it is
 # closed auth_http_keepalive_time after it was opened, and none is kept while a request on a new connection
-# has waited for AUTH_PATIENCE.
+# has waited for AUTH_PATIENCE. Where new connections wait for that much longer than kept ones, none is kept
+# for AUTH_CROWDED.
 
 cdef enum:
     AUTH_PATIENCE = 50          # milliseconds
+    AUTH_CROWDED = 10_000
     BODY_MAX = 128 * 1024       # bytes of an answer's body that are read for the sake of the connection
 
 cdef struct AuthConnection:
@@ -22,6 +24,7 @@ cdef struct AuthConnection:
     AuthConnection *older       # on the server's list of new ones without a byte of an answer
     AuthConnection *newer
     uint64_t opened             # milliseconds
+    uint64_t asked
     uint64_t deadline           # while it is idle: when it is closed
     uint64_t idle_turn          # in which it became idle
     bint reused                 # has answered before
@@ -75,6 +78,7 @@ cdef inline bint auth_unsent(const AuthConnection *a) noexcept nogil:
 
 cdef void auth_ask(Core *core, Session *s, AuthConnection *a) noexcept nogil:
     a.session = s
+    a.asked = core.clock.now
     a.answered = False
     s.auth = a
     s.login.auth_address = a.address
@@ -127,9 +131,21 @@ cdef void auth_waits_no_more(AuthConnection *a) noexcept nogil:
     a.older = a.newer = NULL
 
 
-cdef inline bint auth_others_wait(Core *core, const ServerConf *server) noexcept nogil:
+cdef void auth_learn(const AuthConnection *a, uint64_t now) noexcept nogil:
+    """A first byte has come: whether new connections have to wait for a process, which kept ones have."""
+    cdef ServerConf *server = a.server
+    cdef uint64_t took = now - a.asked
+    if a.reused:
+        server.kept_took = took
+        server.kept_answered = True
+    elif server.kept_answered and took >= AUTH_PATIENCE + 2 * server.kept_took:
+        server.crowded_until = now + AUTH_CROWDED
+
+
+cdef inline bint auth_is_crowded(Core *core, const ServerConf *server) noexcept nogil:
     """Whether the server may have no process left for a new connection."""
-    return server.oldest != NULL and core.clock.now - server.oldest.opened >= AUTH_PATIENCE
+    return core.clock.now < server.crowded_until \
+        or (server.oldest != NULL and core.clock.now - server.oldest.opened >= AUTH_PATIENCE)
 
 
 cdef AuthConnection *auth_idle(Core *core, ServerConf *server) noexcept nogil:
@@ -282,6 +298,7 @@ cdef void auth_read(Core *core, AuthConnection *a) noexcept nogil:
         if not a.answered:
             a.answered = True
             auth_waits_no_more(a)
+            auth_learn(a, core.clock.now)
         buffer_filled(&answer.data, <uint32_t> n)
         result = answer_feed(answer)
         if result == ANSWER_MORE:
@@ -331,7 +348,7 @@ cdef void auth_detach(Core *core, AuthConnection *a, const Answer *answer) noexc
             or not answer.persistent or answer.spent or answer.body < extra or answer.body > BODY_MAX \
             or not auth_body_is_good(answer.chunked, answer.data.data + answer.scan, extra, answer.body) \
             or a.request.end > a.request.start or a.channel.hangup \
-            or core.clock.now - a.opened >= a.server.keepalive_time or auth_others_wait(core, a.server):
+            or core.clock.now - a.opened >= a.server.keepalive_time or auth_is_crowded(core, a.server):
         auth_close(core, a)
         return
     a.session.auth = NULL

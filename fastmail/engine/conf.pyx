@@ -99,6 +99,9 @@ cdef struct ServerConf:
     uint32_t idle_count
     AuthConnection *oldest      # new connections without a byte of an answer, in the order opened
     AuthConnection *newest
+    bint kept_answered          # a kept connection has
+    uint64_t kept_took          # milliseconds to the last answer on one
+    uint64_t crowded_until      # milliseconds: until then no connection is kept
     bint auth_talks             # the auth server has sent what was not asked for: no connection is kept
 
 

@@ -440,6 +440,34 @@ def test_nothing_is_kept_while_a_new_connection_waits() -> None:
         rejected(rig, waiting, ask_again(rig, waiting))
 
 
+def test_nothing_is_kept_once_new_connections_wait_longer_than_kept_ones() -> None:
+    """A server with a process for each connection: it is not tried again before a while has passed."""
+    with Rig(auth_http_keepalive=2) as rig:
+        auth = kept(rig)
+        rejected(rig, auth, ask_again(rig, auth))
+        client = ask_again(rig, auth)
+        other, waiting = rig.ask()
+        time.sleep(LONGER)
+        rejected_now(waiting, other)
+        assert waiting.rest() == b""
+        rejected_now(auth, client)
+        assert auth.rest() == b""
+        client, fresh = rig.ask()
+        rejected_now(fresh, client)
+        assert fresh.rest() == b""
+
+
+def test_a_slow_server_is_not_a_crowded_one() -> None:
+    with Rig(auth_http_keepalive=2) as rig:
+        auth = kept(rig)
+        client = ask_again(rig, auth)
+        other, slow = rig.ask()
+        time.sleep(LONGER)
+        rejected_now(auth, client)
+        rejected_now(slow, other)
+        rejected_now(slow, ask_again(rig, slow))
+
+
 def test_those_that_have_begun_to_answer_do_not_wait() -> None:
     with Rig(auth_http_keepalive=2) as rig:
         client, auth = rig.ask()
