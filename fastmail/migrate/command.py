@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from fastmail import config
 from fastmail.config import NGINX, ConfigError, Configuration
 from fastmail.logs import describe
-from fastmail.migrate import auth, report, switch
+from fastmail.migrate import advice, auth, report, switch
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -59,7 +59,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _text(configuration: Configuration, here: switch.Machine, found: auth.Findings) -> str:
-    sections = [("Served", report.served(configuration)), ("Ignored", report.ignored(configuration))]
+    verdict = [("Verdict", advice.verdict(configuration))] if configuration.servers else []
+    sections = [
+        *verdict,
+        ("Served", report.served(configuration)),
+        ("Ignored", report.ignored(configuration)),
+    ]
     if configuration.servers:
         sections.append(("Different", report.different(configuration)))
         instructions = switch.instructions(configuration, here, auth.DIRECTIVE if found.all_keep else "")

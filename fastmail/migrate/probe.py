@@ -81,10 +81,8 @@ def _request(server: ServerConfiguration) -> bytes:
 
 def _connect(server: ServerConfiguration) -> socket.socket:
     auth = server.auth_http
-    connection = socket.socket(auth.family)
+    connection = _connected(auth)
     try:
-        connection.settimeout(_TIMEOUT)
-        connection.connect(auth.address)
         if server.auth_tls is None:
             return connection
         name = server["auth_http_ssl_name"] or auth.host
@@ -92,6 +90,21 @@ def _connect(server: ServerConfiguration) -> socket.socket:
     except BaseException:
         connection.close()
         raise
+
+
+def _connected(auth: AuthHttp) -> socket.socket:
+    """To the first of its addresses that takes a connection. Raises the last one's OSError."""
+    for number, (family, address) in enumerate(auth.addresses, 1):
+        connection = socket.socket(family)
+        try:
+            connection.settimeout(_TIMEOUT)
+            connection.connect(address)
+            return connection
+        except OSError:
+            connection.close()
+            if number == len(auth.addresses):
+                raise
+    raise AssertionError("a server has an address")
 
 
 def _answered(connection: socket.socket, request: bytes) -> None:

@@ -4,6 +4,7 @@ What happens in the machine is in inside_migrate.py.
 """
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from support import machine
 from support.authserver import AuthServer, answer
 from support.installation import PROGRAM, installation
+from support.pki import PKI
 from support.ports import reserve
 from support.processes import ROOT
 
@@ -93,6 +95,52 @@ def test_tls(tmp_path: Path) -> None:
         f"imap  [::1]:143    STARTTLS required  asks unix:/run/auth:/auth  {conf}:5",
     ]
     assert "Renewed certificates are taken without a reload" in "\n".join(said["Different"])
+
+
+LOG = "error_log /var/log/mail.log info;\n"
+ADVICE = {
+    "nothing": ("", "", []),
+    "no log": (None, "", ['There is no "error_log" in the main context']),
+    "a variable": (
+        "",
+        "auth_http_header X-Host $host;",
+        ['"auth_http_header X-Host $host" is sent as it stands'],
+    ),
+    "both": (None, "auth_http_header X-Host $host;", ['"auth_http_header X-Host', "There is no"]),
+    "a dollar": ("", "auth_http_header X-Price 5$;", []),
+    "old protocols": (
+        "",
+        "starttls on; ssl_protocols TLSv1 TLSv1.2;",
+        ['"ssl_protocols" names TLSv1, which'],
+    ),
+    "without TLS": ("", "ssl_protocols TLSv1;", []),
+    "spoken": ("", "starttls on; ssl_protocols TLSv1.1; ssl_ciphers DEFAULT@SECLEVEL=0;", []),
+}
+
+
+@pytest.mark.parametrize(("log", "directives", "advice"), ADVICE.values(), ids=ADVICE)
+def test_verdict(tmp_path: Path, pki: PKI, log: str | None, directives: str, advice: list[str]) -> None:
+    """What needs the operator comes first."""
+    conf = tmp_path / "nginx.conf"
+    files = f"ssl_certificate {pki.server.certificate}; ssl_certificate_key {pki.server.key};"
+    mail = MAIL.replace("mail {", f"mail {{ {files if 'ssl' in directives else ''} {directives}")
+    conf.write_text(f"{'' if log is None else LOG}events {{ }}\n{mail}")
+    said = report(conf)
+    assert next(iter(said)) == "Verdict"
+    first, *items = said["Verdict"]
+    count = "1 thing needs you:" if len(advice) == 1 else f"{len(advice)} things need you:"
+    assert first == (count if advice else "Nothing here needs a change.")
+    found = [item for item in items if item.startswith("- ")]
+    assert len(found) == len(advice)
+    assert all(item.startswith(f"- {text}") for item, text in zip(found, advice, strict=True))
+
+
+def test_auth_server_with_addresses_of_two_families(tmp_path: Path) -> None:
+    conf = tmp_path / "nginx.conf"
+    conf.write_text(f"{LOG}events {{ }}\n" + MAIL.replace("127.0.0.1:9000", "localhost:9000"))
+    families = {found[0] for found in socket.getaddrinfo("localhost", None)}
+    told = '- "auth_http" names localhost' in " ".join(report(conf)["Verdict"])
+    assert told == (len(families) > 1)
 
 
 def test_nothing_to_serve() -> None:
