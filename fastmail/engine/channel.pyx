@@ -24,6 +24,7 @@ cdef struct Channel:
     int fd                      # -1: none
     uint8_t readable            # there may be something to read
     uint8_t hangup              # HANGUP_*: read on until it shows
+    uint8_t failed              # the connection broke: an error is pending
     uint8_t blocked             # the last send found no room
     uint8_t watched             # EPOLLOUT is in the interest set
     uint8_t cuts                # reads may stop before the end: a unix socket, or TCP urgent data
@@ -61,6 +62,8 @@ cdef inline void channel_event(Channel *c, uint32_t events) noexcept nogil:
         c.raw = True
     elif c.ssl != NULL and events & EPOLLOUT:
         c.readable = True       # libssl may have had to send before it could read on
+    if events & EPOLLERR:
+        c.failed = True
     if events & (EPOLLHUP | EPOLLERR):
         c.hangup = HANGUP_BROKEN
         c.readable = True
@@ -174,6 +177,14 @@ cdef void channel_close(Core *core, Channel *c) noexcept nogil:
     close(c.fd)
     c.fd = -1
     core.connections -= 1
+
+
+cdef int channel_error(const Channel *c) noexcept nogil:
+    """The pending error of a connection that has failed; it is taken away."""
+    cdef int err = 0
+    cdef socklen_t size = sizeof(err)
+    getsockopt(c.fd, SOL_SOCKET, SO_ERROR, &err, &size)
+    return err
 
 
 cdef enum Connecting:           # the call that failed

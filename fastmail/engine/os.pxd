@@ -174,6 +174,8 @@ cdef extern from * nogil:
         MSG_MORE
         MSG_PEEK
         MSG_NOSIGNAL
+        SOL_SOCKET
+        SO_ERROR
         SHUT_WR
         IPPROTO_IP
         IP_BIND_ADDRESS_NO_PORT
@@ -187,6 +189,7 @@ cdef extern from * nogil:
     int shutdown(int fd, int how) noexcept
     ssize_t sendto(int fd, const void *buf, size_t n, int flags, const sockaddr *a, socklen_t size) noexcept
     int getsockname(int fd, sockaddr *addr, socklen_t *n) noexcept
+    int getsockopt(int fd, int level, int name, void *value, socklen_t *n) noexcept
     ssize_t recv(int fd, void *buf, size_t n, int flags) noexcept
     ssize_t send(int fd, const void *buf, size_t n, int flags) noexcept
     const char *inet_ntop(int family, const void *src, char *dst, socklen_t n) noexcept

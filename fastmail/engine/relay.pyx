@@ -188,7 +188,7 @@ cdef FlowResult flow_run(Core *core, Session *s, bint up) noexcept nogil:
             return FLOW_ERROR
         if result == FLOW_WAIT:
             channel_watch_out(core, to, s, TAG_BACKEND if up else TAG_CLIENT)
-            return FLOW_WAIT
+            return relay_client_gone(s) if up and source.failed else FLOW_WAIT
         if not source.readable:
             if f.bulk:
                 flow_return_pipe(core, f)
@@ -205,6 +205,16 @@ cdef FlowResult flow_run(Core *core, Session *s, bint up) noexcept nogil:
                          b"proxying and reading from client" if up else b"proxying and reading from upstream")
             return FLOW_END
     return FLOW_MORE
+
+
+cdef FlowResult relay_client_gone(Session *s) noexcept nogil:
+    """The client's connection broke, and its backend doesn't take what it has said before: waiting for that
+    would hold both descriptors for proxy_timeout. (A client that has just ended its direction is served to
+    the end. So is one whose backend is gone: what is kept is for it.)"""
+    fm_set_errno(channel_error(&s.client))
+    s.client.quiet = True
+    relay_failed(s, b"recv() failed", True, b"proxying and reading from client")
+    return FLOW_END
 
 
 cdef void relay_failed(Session *s, const char *what, bint client, const char *action) noexcept nogil:

@@ -9,6 +9,7 @@ import re
 import resource
 import select
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -303,16 +304,31 @@ class Rig:
             if self.stat("pipes_lent") > lent and source.stuck(0.4):  # TCP tries again after 0.2 s
                 break
             taken += len(sink.read(1 << 20))
-        until(self._asleep)
+        until(self.asleep)
         whole = data * (sent // len(data) + 1)
         return whole[taken:sent]
 
+    def stuff(self, source: Peer, sink: Peer) -> bytes:
+        """Send until nobody takes any more, also over TLS. Returns what is to be read."""
+        sink.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        sent = bytearray()
+        source.socket.setblocking(False)
+        while True:
+            piece = b"%08d" % len(sent) * 1000
+            try:
+                sent += piece[: source.socket.send(piece)]
+            except (BlockingIOError, ssl.SSLWantWriteError):
+                if self._full(source):
+                    break
+        source.socket.setblocking(True)
+        return bytes(sent)
+
     def _full(self, source: Peer) -> bool:
         """The engine takes no more of it, and not because it has not got round to that yet."""
-        until(self._asleep)
+        until(self.asleep)
         return source.stuck()
 
-    def _asleep(self) -> bool:
+    def asleep(self) -> bool:
         """The engine's thread waits for events, and there are none: its turn is over."""
         stat = Path(f"/proc/self/task/{self.thread.native_id}/stat").read_text()
         return stat.rpartition(")")[2].split()[0] == "S" and not ready(self.engine.fileno())

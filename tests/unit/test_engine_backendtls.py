@@ -140,6 +140,21 @@ def test_backend_that_goes_without_a_word(certificate: Certificate, relaying: bo
         made.quiet()
 
 
+def test_client_resets_while_its_backend_does_not_read(certificate: Certificate) -> None:
+    with rig(certificate) as made:
+        client, backend = login(made, "imap")
+        secure(backend, certificate)
+        backend.send(GREETING["imap"])
+        backend.line()
+        backend.send(b"x OK in\r\n")
+        client.line()
+        made.stuff(client, backend)
+        client.close(reset=True)
+        made.quiet()
+        action = "while proxying and reading from client"
+        made.logged(f"[info] recv() failed (104: Connection reset by peer) {action}{suffix()}")
+
+
 REFUSALS = {"imap": b"x OK logged in\r\n", "pop3": b"-ERR not now\r\n", "smtp": b"454 4.7.0 not now\r\n"}
 
 

@@ -339,18 +339,60 @@ def test_no_half_close(up: bool) -> None:
         rig.all_logged(f"[info] proxied session done{suffix()}", since=1)
 
 
+CLIENT_GONE = (
+    "[info] recv() failed (104: Connection reset by peer) while proxying and reading from client" + suffix(),
+    f"[info] proxied session done{suffix()}",
+)
+
+
 def test_client_resets() -> None:
     with Rig() as rig:
         client, backend = rig.relay()
         client.close(reset=True)
         assert backend.rest() == b""
         rig.quiet()
-        action = "while proxying and reading from client"
-        rig.all_logged(
-            f"[info] recv() failed (104: Connection reset by peer) {action}{suffix()}",
-            f"[info] proxied session done{suffix()}",
-            since=1,
-        )
+        rig.all_logged(*CLIENT_GONE, since=1)
+
+
+@pytest.mark.parametrize("bulk", [True, False], ids=["a full pipe", "a full buffer"])
+def test_client_resets_while_its_backend_does_not_read(bulk: bool) -> None:
+    with Rig() as rig:
+        client, backend = rig.relay()
+        if bulk:
+            rig.fill(client, backend, payload(MIB))
+            assert rig.stat("pipes_lent") == 1
+        else:
+            rig.stuff(client, backend)
+        client.close(reset=True)
+        rig.quiet()
+        rig.all_logged(*CLIENT_GONE, since=1)
+        assert backend.rest() != b""
+
+
+def test_client_closes_while_its_backend_does_not_read() -> None:
+    """It has said all that it had to say: its backend gets every byte."""
+    with Rig() as rig:
+        client, backend = rig.relay()
+        due = rig.stuff(client, backend)
+        client.shut()
+        assert digest(backend.rest()) == digest(due)
+        rig.quiet()
+        rig.all_logged(f"[info] proxied session done{suffix()}", since=1)
+
+
+@pytest.mark.parametrize("reset", [False, True], ids=["closes", "resets"])
+def test_backend_is_gone_while_its_client_does_not_read(reset: bool) -> None:
+    """What the backend has said before is the client's."""
+    with Rig() as rig:
+        client, backend = rig.relay()
+        due = rig.stuff(backend, client)
+        backend.close(reset=reset)
+        until(rig.asleep)
+        assert rig.stat("sessions") == 1
+        got = client.rest()
+        assert due.startswith(got)
+        assert len(got) == len(due) or reset
+        rig.quiet()
 
 
 def test_backend_resets() -> None:

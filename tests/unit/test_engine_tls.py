@@ -488,6 +488,15 @@ def test_client_that_goes_without_a_word(relayed: tuple[Rig, Peer, Peer]) -> Non
     rig.quiet()
 
 
+def test_client_resets_while_its_backend_does_not_read(relayed: tuple[Rig, Peer, Peer]) -> None:
+    rig, client, backend = relayed
+    rig.stuff(client, backend)
+    client.close(reset=True)
+    rig.quiet()
+    action = "while proxying and reading from client"
+    rig.logged(f"[info] recv() failed (104: Connection reset by peer) {action}{suffix()}")
+
+
 def test_record_that_is_none(relayed: tuple[Rig, Peer, Peer]) -> None:
     rig, client, backend = relayed
     os.write(client.socket.fileno(), b"\x17\x03\x03\x00\x20" + bytes(32))
