@@ -37,6 +37,7 @@ cdef struct Answer:
     uint8_t state
     Field name
     Field value
+    Field last                  # the name of the last whole header
     # what it says
     bint rejected               # a failing Auth-Status was seen; a later OK does not clear it
     bint again                  # Auth-Status: WAIT
@@ -66,7 +67,31 @@ cdef void answer_reset(Answer *a) noexcept nogil:
 
 
 cdef inline bint header_name_byte(char c) noexcept nogil:
-    return 97 <= c <= 122 or 65 <= c <= 90 or 48 <= c <= 57 or c == 45
+    """A token's (RFC 9110 section 5.6.2); nginx takes letters, digits and hyphens only."""
+    return 97 <= c <= 122 or 65 <= c <= 90 or 48 <= c <= 57 or c == 45 \
+        or (c > 32 and memchr(<const char *> b"!#$%&'*+.^_`|~", c, 14) != NULL)
+
+
+cdef int answer_code(const Answer *a) noexcept nogil:
+    """The status line's code; 0: there is none."""
+    cdef int64_t code
+    if a.data.end < 12 or memcmp(a.data.data, b"HTTP/", 5) != 0:
+        return 0
+    code = parse_number(span_of(a.data.data + 9, 3), 999)
+    return <int> code if code > 0 else 0
+
+
+cdef Span answer_bad_name(const Answer *a, bint *after) noexcept nogil:
+    """The name of the header that was refused, or (``after``) of the one before it: a line that isn't a
+    header may continue a value, and Auth-Pass has a password."""
+    cdef Span last = field(a, &a.last)
+    after[0] = False
+    if a.state == ANSWER_VALUE_CR:
+        return field(a, &a.name)
+    if a.state == ANSWER_VALUE and not span_is_word(last, b"Auth-Pass"):    # of a name that isn't one
+        return field(a, &a.name)
+    after[0] = True
+    return last
 
 
 cdef AnswerResult answer_feed(Answer *a) noexcept nogil:
@@ -147,7 +172,7 @@ cdef AnswerResult answer_header_byte(Answer *a, char c) noexcept nogil:
         if c == 10:
             a.scan += 1
             return ANSWER_DONE
-        if not header_name_byte(c) or c == 45:
+        if not header_name_byte(c):
             return ANSWER_BAD_HEADER
         a.name.start = a.scan
         a.state = ANSWER_NAME
@@ -186,6 +211,7 @@ cdef void answer_header(Answer *a) noexcept nogil:
     while v.size and a.data.data[v.start + v.size - 1] == 32:
         v.size -= 1
     v.seen = True
+    a.last = a.name
     cdef Span name = field(a, &a.name)
     cdef Span value = field(a, v)
     if name.size > 5 and strncasecmp(name.data, b"Auth-", 5) == 0:

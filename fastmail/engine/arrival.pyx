@@ -51,7 +51,8 @@ cdef void session_proxy_header(Core *core, Session *s) noexcept nogil:
 
 cdef void session_header_failed(Session *s, ProxyParsed parsed, Span seen) noexcept nogil:
     cdef Line text
-    cdef size_t i
+    cdef Span shown
+    cdef const char *tail = NULL
     if parsed == PROXY_MORE:
         client_left(s, HOW_CLOSED, 0)
         return
@@ -65,11 +66,11 @@ cdef void session_header_failed(Session *s, ProxyParsed parsed, Span seen) noexc
     elif parsed == PROXY_TOO_LARGE:
         session_say(s, LOG_ERR, 0, b"header is too large")
     elif parsed == PROXY_BROKEN:
-        for i in range(seen.size):
-            if seen.data[i] == 13 or seen.data[i] == 10:
-                seen.size = i
-                break
-        session_log(s, LOG_ERR, 0, b"broken header: ", seen, NULL, s.login.action)
+        seen = first_line(seen)
+        shown = broken_shown(seen, s.server.protocol.words_logged)
+        if shown.size < seen.size:
+            tail = b" (rest not shown)"
+        session_log(s, LOG_ERR, 0, b"broken header: ", shown, tail, s.login.action)
 
 
 cdef void session_real_ip(Session *s) noexcept nogil:

@@ -71,17 +71,25 @@ cdef inline Span auth_text(const Login *l) noexcept nogil:
 
 
 cdef void note_server(Login *l, const char *what, Span quoted) noexcept nogil:
-    """``auth http server X WHAT[:"QUOTED"]``, which ends the session."""
+    """``auth http server X WHAT[:"QUOTED"][ (HTTP status N)]``, which ends the session. nginx ignores the
+    status, and so do we; but it may say why there is no usable answer."""
     cdef Buffer text
+    cdef Buffer tail
+    cdef int code = answer_code(&l.answer)
     memset(&text, 0, sizeof(text))
+    memset(&tail, 0, sizeof(tail))
     puts(&text, b"auth http server ")
     put_span(&text, auth_text(l))
     puts(&text, b" ")
     puts(&text, what)
     put(&text, b"\0", 1)
-    if not text.failed:
-        l.note(l.owner, LOG_ERR, 0, text.data, quoted, NULL)
+    put(&tail, b" (HTTP status ", 14)
+    put_number(&tail, <uint64_t> code)
+    put(&tail, b")\0", 2)
+    if not text.failed and not tail.failed:
+        l.note(l.owner, LOG_ERR, 0, text.data, quoted, tail.data if code and code != 200 else NULL)
     buffer_free(&text)
+    buffer_free(&tail)
     ends_told(l.end, REASON_AUTH_SERVER_FAILED, HOW_FAILED, LOG_ERR)
 
 

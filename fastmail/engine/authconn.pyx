@@ -332,10 +332,17 @@ cdef bint auth_answer_is_none(Core *core, const AuthConnection *a, const Answer 
 cdef void session_answer_failed(Core *core, Session *s, AnswerResult result) noexcept nogil:
     """Reference 6.2: what makes an answer unusable. nginx logs nothing for one that is too long, which
     leaves its operator guessing."""
+    cdef bint after = False
+    cdef Span name
     if result == ANSWER_BAD_STATUS:
         auth_error(s.login, b"sent invalid response")
     elif result == ANSWER_BAD_HEADER:
-        auth_error(s.login, b"sent invalid header in response")
+        name = answer_bad_name(&s.login.answer, &after)
+        if name.size:
+            note_server(s.login, b"sent invalid header in response after " if after
+                        else b"sent invalid header in response: ", name)
+        else:
+            auth_error(s.login, b"sent invalid header in response")
     elif result == ANSWER_TOO_LONG:
         auth_error(s.login, b"sent too long header in response")
     session_internal_error(core, s)

@@ -303,6 +303,10 @@ cdef enum ImapUpstream:
     IMAP_UP_SECURED
 
 
+cdef bint imap_client_said(int upstream) noexcept nogil:
+    return upstream == IMAP_UP_USER or upstream == IMAP_UP_PASSWORD or upstream == IMAP_UP_LOGIN
+
+
 cdef void put_literal(Buffer *out, Buffer *what, bint waits) noexcept nogil:
     """Announce one; ``waits``: for the backend's go-ahead."""
     puts(out, b"{")

@@ -19,6 +19,15 @@ cdef struct Argument:
     uint32_t size
     bint escaped                # a quoted string in which backslashes are still to be taken out
 
+cdef const char *COMMANDS = (   # each with a space behind it
+    b"CAPABILITY NOOP LOGOUT STARTTLS AUTHENTICATE LOGIN ID ENABLE SELECT EXAMINE CREATE DELETE RENAME "
+    b"SUBSCRIBE UNSUBSCRIBE LIST LSUB XLIST NAMESPACE STATUS APPEND IDLE CHECK CLOSE UNSELECT EXPUNGE SEARCH "
+    b"SORT THREAD FETCH STORE COPY MOVE UID COMPRESS NOTIFY UNAUTHENTICATE GETACL SETACL DELETEACL MYRIGHTS "
+    b"LISTRIGHTS GETQUOTA GETQUOTAROOT SETQUOTA GETMETADATA SETMETADATA "
+    b"USER PASS APOP AUTH CAPA STLS STAT RETR DELE RSET QUIT TOP UIDL UTF8 LANG "
+    b"HELO EHLO LHLO MAIL RCPT DATA BDAT BURL VRFY EXPN HELP ETRN TURN SEND SAML SOML XCLIENT XFORWARD "
+    b"GET HEAD POST PUT OPTIONS CONNECT ")
+
 ctypedef void (*Note)(void *owner, int level, int err, const char *text, Span quoted,
                       const char *tail) noexcept nogil
 
@@ -296,25 +305,43 @@ cdef uint32_t verb_size(Login *l, uint32_t size) noexcept nogil:
     return size if space == NULL else <uint32_t> (space - p)
 
 
+cdef Span command_shown(Span seen, int words) noexcept nogil:
+    """What may be logged of a line: as many words as stand before a command's arguments, if the last one is a
+    command. Nothing of any other line: a literal or a response that was sent in vain may be a password."""
+    cdef size_t i = 0, word = 0
+    while words:
+        while i < seen.size and seen.data[i] == 32:
+            i += 1
+        word = i
+        while i < seen.size and 32 < seen.data[i] < 127:
+            i += 1
+        words -= 1
+    return span_of(seen.data, i if i > word and is_command(span_of(seen.data + word, i - word)) else 0)
+
+
+cdef bint is_command(Span word) noexcept nogil:
+    """Of IMAP (RFC 9051 and its extensions), POP3, SMTP or HTTP, whether we serve it or not."""
+    cdef const char *known = COMMANDS
+    cdef const char *end
+    while known[0]:
+        end = known
+        while end[0] != 32:
+            end += 1
+        if <size_t> (end - known) == word.size and strncasecmp(known, word.data, word.size) == 0:
+            return True
+        known = end + 1
+    return False
+
+
 cdef Action too_long(Login *l) noexcept nogil:
-    """nginx logs the whole buffer. We log what stands before a command's arguments, and nothing of what is
-    no command: a literal or a response that was sent in vain comes here too, and may be a password."""
-    cdef Span seen = buffer_span(&l.input)
-    cdef size_t i, word = 0
-    cdef int spaces = l.server.protocol.words_logged
+    """nginx logs the whole buffer, passwords and all."""
+    cdef Span seen = command_shown(buffer_span(&l.input), l.server.protocol.words_logged)
     cdef const char *tail = NULL
-    for i in range(seen.size):
-        if seen.data[i] == 32:
-            spaces -= 1
-            if spaces == 0:
-                if l.server.protocol.verb(span_of(seen.data + word, i - word)):
-                    seen.size = i
-                    tail = b" (arguments not shown)"
-                break
-            word = i + 1
-    if l.sasl or tail == NULL:
-        seen.size = 0
-        tail = NULL
+    if seen.size:
+        tail = b" (arguments not shown)"
+    if l.sasl:
+        seen = span(l.server.protocol.sasl_command)
+        tail = b" (response not shown)"
     l.note(l.owner, LOG_INFO, 0, b"client sent too long command ", seen, tail)
     ends_told(l.end, REASON_TOO_LONG_COMMAND, HOW_REFUSED, LOG_INFO)
     l.server.protocol.invalid(l)

@@ -186,7 +186,9 @@ cdef void order_failed(Core *core, Session *s, Message *m) noexcept nogil:
         put(&m.data, b"\0", 1)
         if not m.data.failed:
             session_say(s, LOG_ERR, 0, m.data.data + m.data.start)
-            ends_told(&s.end, REASON_AUTH_SERVER_FAILED, HOW_BROKEN, LOG_ERR)
+            # nginx's line of a broken connection does not name the auth server.
+            ends_told(&s.end, REASON_AUTH_SERVER_FAILED, HOW_BROKEN,
+                      0 if span_begins(buffer_span(&m.data), b"recv()") else LOG_ERR)
     else:
         ends(&s.end, REASON_AUTH_SERVER_FAILED, HOW_CLOSED)
     session_internal_error(core, s)

@@ -164,6 +164,10 @@ cdef enum Pop3Upstream:
     POP3_UP_SECURED
 
 
+cdef bint pop3_client_said(int upstream) noexcept nogil:
+    return upstream == POP3_UP_USER or upstream == POP3_UP_PASS
+
+
 cdef bint one_line(Span s) noexcept nogil:
     """No CR, LF or NUL: in a command line it would begin another command."""
     return s.size == 0 or (memchr(s.data, 13, s.size) == NULL and memchr(s.data, 10, s.size) == NULL

@@ -31,6 +31,7 @@ cdef struct Protocol:
     const char *challenge       # what comes before a SASL challenge
     const char *certificate_bad     # complete line, instead of a greeting: ssl_verify_client
     const char *certificate_missing
+    const char *sasl_command
     int words_logged            # of a command that is too long: what comes before its arguments
     bint client_host            # the auth server is told the client's host name
     bint needs_password         # to log in at the backend
@@ -46,23 +47,24 @@ cdef struct Protocol:
     # What is said before we close; the code is SMTP's.
     void (*goodbye)(Login *l, const char *code, const char *why) noexcept nogil
     UpstreamStep (*upstream)(Login *l, Span line) noexcept nogil
+    bint (*client_said)(int upstream) noexcept nogil    # the reply due in this state is to the client's words
 
 cdef Protocol[3] PROTOCOL_TABLE
 PROTOCOL_TABLE[0] = Protocol(
     b"imap", b"+ ", b"* BYE SSL certificate error\r\n",
-    b"* BYE No required SSL certificate\r\n", 2, False, True, False,
+    b"* BYE No required SSL certificate\r\n", b"AUTHENTICATE", 2, False, True, False,
     imap_greeting, NULL, imap_verb, imap_parse, imap_command, imap_invalid, imap_rejected,
-    imap_internal_error, imap_goodbye, imap_upstream)
+    imap_internal_error, imap_goodbye, imap_upstream, imap_client_said)
 PROTOCOL_TABLE[1] = Protocol(
     b"pop3", b"+ ", b"-ERR SSL certificate error\r\n",
-    b"-ERR No required SSL certificate\r\n", 1, False, True, False,
+    b"-ERR No required SSL certificate\r\n", b"AUTH", 1, False, True, False,
     pop3_greeting, NULL, pop3_verb, pop3_parse, pop3_command, pop3_invalid, pop3_rejected,
-    pop3_internal_error, pop3_goodbye, pop3_upstream)
+    pop3_internal_error, pop3_goodbye, pop3_upstream, pop3_client_said)
 PROTOCOL_TABLE[2] = Protocol(
     b"smtp", b"334 ", b"421 4.7.1 SSL certificate error\r\n",
-    b"421 4.7.1 No required SSL certificate\r\n", 1, True, False, True,
+    b"421 4.7.1 No required SSL certificate\r\n", b"AUTH", 1, True, False, True,
     smtp_greeting, smtp_early_talker, smtp_verb, smtp_parse, smtp_command, smtp_invalid, smtp_rejected,
-    smtp_internal_error, smtp_goodbye, smtp_upstream)
+    smtp_internal_error, smtp_goodbye, smtp_upstream, smtp_client_said)
 
 cdef dict PROTOCOLS = {"imap": 0, "pop3": 1, "smtp": 2}
 cdef dict CAPABILITY_TEXTS = {

@@ -3,6 +3,7 @@
 
 cdef enum:
     PROXY_HEADER_MAX = 4096     # bytes; a v2 header may carry much that does not interest us
+    WORD_SHOWN_MAX = 64         # of a header that is none
     PROXY_V2_START = 16         # signature, command, family, length
 
 cdef enum ProxyParsed:
@@ -39,6 +40,54 @@ cdef ProxyParsed proxy_parse(ProxyHeader *h, const char *data, size_t n) noexcep
     if memcmp(data, b"PROXY ", min(n, <size_t> 6)) == 0:
         return proxy_parse_v1(h, data, n)
     return PROXY_BROKEN
+
+
+cdef Span first_line(Span s) noexcept nogil:
+    cdef size_t i
+    for i in range(s.size):
+        if s.data[i] == 13 or s.data[i] == 10:
+            return span_of(s.data, i)
+    return s
+
+
+cdef Span word_at(Span s, size_t at) noexcept nogil:
+    """Up to the next space."""
+    cdef size_t end = at
+    while end < s.size and s.data[end] != 32:
+        end += 1
+    return span_of(s.data + at, end - at)
+
+
+cdef Span broken_shown(Span line, int words) noexcept nogil:
+    """What may be logged of a broken header, which may be a client's first command, password and all, or have
+    one after it. Of a header, the words that stand where they should; of a command, what command_shown()
+    says; of anything else, the first word."""
+    cdef Span shown = command_shown(line, words)
+    cdef Span word = word_at(line, 0)
+    cdef size_t at = 0
+    cdef int n
+    if shown.size:
+        return shown
+    if not span_is(word, b"PROXY"):
+        word.size = min(word.size, <size_t> WORD_SHOWN_MAX)
+        return word
+    for n in range(6):          # PROXY TCP4 source destination port port
+        if n >= 1 and not broken_word_shown(n, word):
+            break
+        shown = span_of(line.data, at + word.size)
+        at += word.size + 1
+        if at > line.size:
+            break
+        word = word_at(line, at)
+    return shown
+
+
+cdef bint broken_word_shown(int n, Span word) noexcept nogil:
+    if n == 1:
+        return span_is_word(word, b"UNKNOWN") or (word.size == 4 and strncasecmp(word.data, b"TCP", 3) == 0)
+    if n >= 4:
+        return parse_number(word, 999999) >= 0
+    return word.size <= WORD_SHOWN_MAX
 
 
 cdef bint proxy_address(const char **at, const char *end, Span *address) noexcept nogil:

@@ -235,6 +235,11 @@ cdef enum SmtpUpstream:
     SMTP_UP_SECURED
 
 
+cdef bint smtp_client_said(int upstream) noexcept nogil:
+    return upstream == SMTP_UP_CLIENT_HELLO or upstream == SMTP_UP_AUTH \
+        or upstream == SMTP_UP_MAIL or upstream == SMTP_UP_RCPT
+
+
 cdef UpstreamStep smtp_send(Login *l, SmtpUpstream state, const char *action) noexcept nogil:
     puts(&l.order, b"\r\n")
     l.upstream = state

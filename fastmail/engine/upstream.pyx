@@ -119,23 +119,25 @@ cdef void upstream_rejected(Login *l, Span line) noexcept nogil:
     """proxy_pass_error_message hands the complete reply on; otherwise it is our error, also where TLS is
     still due: what came in clear may be anybody's. The log shows the complete reply; of IMAP's to LOGIN, as
     nginx does, the tagged line without its tag. An IMAP client also gets a BYE as the tagged reply to its
-    command: without one it would not know what became of its login."""
+    command: without one it would not know what became of its login. A refusal is an error unless the client
+    caused it and learns of it."""
     cdef Span reply = span_of(l.reply.data + l.reply.start, l.reply_scan)
     cdef Span shown = span_of(reply.data, reply.size - 2)
+    cdef bint passed = (l.server.proxy_pass_error_message or l.reply_passed) and not upstream_starts_tls(l)
+    cdef bint clients = l.server.protocol.client_said(l.upstream)
+    cdef int level = LOG_INFO if passed and clients else LOG_ERR
     if l.tag_size and l.upstream == IMAP_UP_LOGIN:
         shown = line
         if line.size > l.tag_size and memcmp(line.data, l.tag, l.tag_size) == 0:
             shown = span_of(line.data + l.tag_size, line.size - l.tag_size)
-    if (l.server.proxy_pass_error_message or l.reply_passed) and not upstream_starts_tls(l):
-        note_quoted(l, LOG_INFO, b"upstream sent invalid response: ", shown)
-        ends_told(l.end, REASON_DEST_AUTH_FAILED, HOW_REFUSED, LOG_INFO)
-        if l.tag_size and imap_bye(line):
-            imap_rejected(l, imap_bye_text(line), span_of(NULL, 0))
-        put_span(&l.output, reply)
+    note_quoted(l, level, b"upstream sent invalid response: ", shown)
+    ends_told(l.end, REASON_DEST_AUTH_FAILED if clients else REASON_DEST_PROTOCOL_FAILURE, HOW_REFUSED, level)
+    if not passed:
+        l.server.protocol.internal_error(l)
         return
-    note_quoted(l, LOG_ERR, b"upstream sent invalid response: ", shown)
-    ends_told(l.end, REASON_DEST_AUTH_FAILED, HOW_REFUSED, LOG_ERR)
-    l.server.protocol.internal_error(l)
+    if l.tag_size and imap_bye(line):
+        imap_rejected(l, imap_bye_text(line), span_of(NULL, 0))
+    put_span(&l.output, reply)
 
 
 cdef void upstream_accepted(Login *l) noexcept nogil:

@@ -148,6 +148,12 @@ connected to, the next is asked; nginx asks the first alone.
             ),
             Difference(
                 """\
+**Header names** may have every character that HTTP allows, `_` too, which nginx takes for an invalid header.
+""",
+                always,
+            ),
+            Difference(
+                """\
 **`Auth-Server: unix:PATH`** is an addition, and needs no `Auth-Port`.
 """,
                 never,
@@ -298,6 +304,27 @@ more session tickets or requests to renegotiate after it, or 256 kB of a handsha
             ),
             Difference(
                 """\
+**`session ended: …`** says who ended a session before its relay, how and why, where nginx is silent, or where its line
+lacks the server or the level. `docs/operations.md` lists the reasons.
+""",
+                always,
+            ),
+            Difference(
+                """\
+**Refusals by a backend** of what the client has not said (its greeting, a PROXY header, EHLO, XCLIENT) are errors with
+`proxy_pass_error_message on` too.
+""",
+                servers(lambda server: bool(server["proxy_pass_error_message"])),
+            ),
+            Difference(
+                """\
+**Answers of the auth server** that cannot be used are logged with their HTTP status, unless that is 200, and with the
+name of the header that is invalid.
+""",
+                always,
+            ),
+            Difference(
+                """\
 **Control characters** in quoted values appear as `\\xHH`. nginx writes them as they are, and a login with a line end
 in it forges lines that have others banned.
 """,
@@ -305,8 +332,8 @@ in it forges lines that have others banned.
             ),
             Difference(
                 """\
-**Arguments that may be passwords** are left out of "client sent too long command", of the 530 line and of the line
-about early talkers.
+**Arguments that may be passwords** are left out of "client sent too long command", of the 530 line, of the line about
+early talkers and of "broken header".
 """,
                 always,
             ),

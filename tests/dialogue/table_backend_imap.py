@@ -27,14 +27,16 @@ def with_values(name: str, user: bytes, password: bytes, *orders: bytes) -> Logi
 def refused(
     name: str, said: str, shown: str, *, passed: str | None = None, greeting: bool = False
 ) -> list[Login]:
-    """Both ways: our own error for the client, or the backend's reply as it is (of a BYE: and tagged)."""
+    """Both ways: our own error for the client, or the backend's reply as it is (of a BYE: and tagged). That the
+    greeting is none is never the client's doing."""
     says: list[tuple[Line, Line]] = [(said, b"")]
     if not greeting:
         says.insert(0, ("* OK hi", LINE))
     text = f'upstream sent invalid response: "{shown}"'
+    level = "error" if greeting else "info"
     return [
         Login(name, says, "rejected", INTERNAL, [f"error: {text}"]),
-        Login(f"{name}, passed on", says, "rejected", passed or said, [f"info: {text}"], options=PASS_ON),
+        Login(f"{name}, passed on", says, "rejected", passed or said, [f"{level}: {text}"], options=PASS_ON),
     ]
 
 

@@ -28,8 +28,9 @@ def smtp(name: str, says: Says, ending: str = "accepted", reply: str = DONE, log
     return Login(name, says, ending, reply, log, **settings)  # type: ignore[arg-type]
 
 
-def refused(name: str, says: Says, **more: object) -> list[Login]:
-    """The last of ``says`` is a refusal: our own error for the client, or the reply as it is."""
+def refused(name: str, says: Says, *, ours: bool = False, **more: object) -> list[Login]:
+    """The last of ``says`` is a refusal: our own error for the client, or the reply as it is. ``ours``: of what
+    only the proxy has said, which is an error either way."""
     said = str(says[-1][0])
     shown = said.replace("\n", "\r\n")
     options: dict[str, object] = more.pop("options", {})  # type: ignore[assignment]
@@ -38,7 +39,7 @@ def refused(name: str, says: Says, **more: object) -> list[Login]:
     error, info = (tuple(f'{level}: {SENT}"{shown}"'.split("\r\n")) for level in ("error", "info"))
     return [
         smtp(name, says, "rejected", INTERNAL, error, options=options, **more),
-        smtp(f"{name}, passed on", says, "rejected", said, info, options=passed, **more),
+        smtp(f"{name}, passed on", says, "rejected", said, error if ours else info, options=passed, **more),
     ]
 
 
@@ -94,11 +95,11 @@ REPLIES = [
 ]  # fmt: skip
 
 REFUSED = [
-    *refused("greeting", [("554 no", b"")]),
-    *refused("another code of two hundred", [("250 hi", b"")]),
-    *refused("a short line", [("22", b"")]),
-    *refused("our hello", [*HELLO, ("251 me", b"")]),
-    *refused("xclient", [*NO_HELLO, ("550-no\n550 xclient", b"")]),
+    *refused("greeting", [("554 no", b"")], ours=True),
+    *refused("another code of two hundred", [("250 hi", b"")], ours=True),
+    *refused("a short line", [("22", b"")], ours=True),
+    *refused("our hello", [*HELLO, ("251 me", b"")], ours=True),
+    *refused("xclient", [*NO_HELLO, ("550-no\n550 xclient", b"")], ours=True),
     *refused(
         "the client's hello", [*NO_HELLO, ("220 x", "EHLO x"), ("501 what", b"")], client=f"EHLO x\n{AUTH}"
     ),
@@ -109,9 +110,9 @@ REFUSED = [
         options=NO_XCLIENT | TOLD_ON,
     ),
     *refused("mail", [*TO_MAIL, ("451 later", b"")], client=ENVELOPE, options=NONE),
-    *refused("greeting, for now", [("421-busy\n421 later", b"")]),
-    *refused("our hello, for now", [*HELLO, ("421 later", b"")]),
-    *refused("xclient, for now", [*NO_HELLO, ("421 later", b"")]),
+    *refused("greeting, for now", [("421-busy\n421 later", b"")], ours=True),
+    *refused("our hello, for now", [*HELLO, ("421 later", b"")], ours=True),
+    *refused("xclient, for now", [*NO_HELLO, ("421 later", b"")], ours=True),
     *[
         smtp(
             f"recipient, for now, {'passed on' if passed else 'always passed on'}",

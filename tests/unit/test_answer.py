@@ -74,14 +74,13 @@ GOOD: dict[str, tuple[bytes, dict[str, Any]]] = {
     "a length that is none": (b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", {}),
     "one that is none and one": (b"HTTP/1.1 200 OK\r\nContent-Length: x\r\nContent-Length: 0\r\n\r\n",
                                  {"body": 0}),
+    "names of all characters that may be in one": (b"Auth_Status: no\r\n-X!#$%&'*+.^_`|~9: y\r\n\r\n", {}),
     "4096 bytes": (b"Auth-Port: 1\r\nX: " + b"x" * 4075 + b"\r\n\r\n", {"port": b"1"}),
 }  # fmt: skip
 
 BAD = {
     "a header of two lines": b"Auth-Status: a\r\n b\r\n\r\n",
     "no name": b": x\r\n\r\n",
-    "a name with an underscore": b"Auth_Status: OK\r\n\r\n",
-    "a name that begins with a dash": b"-Auth: OK\r\n\r\n",
     "a space in the name": b"Auth Status: OK\r\n\r\n",
     "a space behind the name": b"Auth-Status : OK\r\n\r\n",
     "8-bit in a name": b"Auth-\xe9: OK\r\n\r\n",

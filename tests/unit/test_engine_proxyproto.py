@@ -157,6 +157,24 @@ def test_believed(networks: list[tuple[int, bytes, int]], header: bytes, address
     [
         (b"HELP\r\nQUIT\r\n", [client_line("127.0.0.1", 'broken header: "HELP"')]),
         (b"\x16\x03\x01\x02", [client_line("127.0.0.1", 'broken header: "\\x16\\x03\\x01\\x02"')]),
+        (b"a LOGIN joe secret\r\n", [client_line("127.0.0.1", 'broken header: "a LOGIN" (rest not shown)')]),
+        (b"joe secret\r\n", [client_line("127.0.0.1", 'broken header: "joe" (rest not shown)')]),
+        (
+            b"PROXY TCP4 192.0.2.1 192.0.2.2 1111 143a LOGIN joe secret\r\n",
+            [
+                client_line(
+                    "127.0.0.1", 'broken header: "PROXY TCP4 192.0.2.1 192.0.2.2 1111" (rest not shown)'
+                )
+            ],
+        ),
+        (
+            b"PROXY joe secret\r\n",
+            [client_line("127.0.0.1", 'broken header: "PROXY" (rest not shown)')],
+        ),
+        (
+            b"PROXY TCP4 mail.test 192.0.2.2 1111 143\r\n",
+            [client_line("127.0.0.1", 'broken header: "PROXY TCP4 mail.test 192.0.2.2 1111 143"')],
+        ),
         (v2(V4, command=0x11), [client_line("127.0.0.1", "unknown PROXY protocol version: 1")]),
         (v2(bytes(5000)), [client_line("127.0.0.1", "header is too large")]),
         (v2(b""), []),

@@ -68,7 +68,7 @@ def test_bad_answers_over_python_are_logged_alike() -> None:
         client, handle = asks(rig)
         rig.engine.auth_answered(handle, b"HTTP/1.0 200 OK\r\nAuth Status: OK\r\n\r\n")
         assert client.rest() == INTERNAL
-        what = "auth http server AUTH sent invalid header in response while in http auth state"
+        what = 'auth http server AUTH sent invalid header in response: "Auth" while in http auth state'
         rig.logged(f"[error] {what}{suffix(upstream='')}")
 
 
