@@ -8,6 +8,10 @@ cdef void session_connect(Core *core, Session *s) noexcept nogil:
     s.phase = PHASE_LOGIN
     upstream_start(l)
     session_deadline(core, s, s.server.timeout)
+    if session_meets_itself(core, s):
+        ends_told(&s.end, REASON_DEST_CONNECT_FAILED, HOW_REFUSED, LOG_ERR)
+        session_internal_error(core, s)
+        return
     if not session_is_preconnected(s):
         session_leave_backend(core, s)
         l.preconnected.family = 0

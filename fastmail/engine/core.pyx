@@ -1,14 +1,28 @@
 # The state of one worker's engine, and the structs that it owns. No Python object is reachable
 # from here.
 
+cdef enum:
+    LOCAL_KNOWN = 16            # addresses of which it is known for a while whether they are this machine's
+    LOCAL_TIME = 5000           # milliseconds
+
+cdef struct LocalAddress:
+    Endpoint address
+    bint local
+    uint64_t until
+
 cdef struct Listener:
     int fd
     ServerConf *server
     Span text                   # the printed address
     Listener *alternate         # another address served from this socket, a wildcard's
     bint shared                 # it is such an alternate: the wildcard's entry accepts
-    int family                  # of an alternate: its address
+    Address local               # what it listens on
+    int family                  # the same, as plain numbers
+    uint16_t port
     uint8_t address[16]
+    bint wildcard
+    bint both                   # the wildcard of both IPv6 and IPv4
+    bint chained                # a backend of ours, which has been logged
     bint proxy_protocol         # a PROXY header comes before anything else
     bint tls                    # from the first byte on (listen … ssl)
     bint watched
@@ -40,6 +54,7 @@ cdef struct Core:
     Timer idle_timer            # when the first of the idle auth connections is closed
     uint64_t accept_pause       # milliseconds without accepting when descriptors have run out
     Timer accept_timer          # when listeners are watched again
+    LocalAddress[LOCAL_KNOWN] local_addresses
     bint accept_paused          # they are not until then
     uint8_t *places             # a Room of each worker, shared by all; NULL: there are no others
     size_t place_count

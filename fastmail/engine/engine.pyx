@@ -109,6 +109,7 @@ cdef class Engine:
             if len(flags) > 1:
                 alternates.append((i, flags[1]))
             core.listeners[i].text = span_of(text, len(text))
+            listener_find_address(&core.listeners[i])
             i += 1
         core.listener_count = i
         core.connections = <uint32_t> i + 1     # nginx counts its listeners and its channel
@@ -121,13 +122,10 @@ cdef class Engine:
     cdef int add_alternate(self, Listener *listener, address) except -1:
         """``address`` is served from a wildcard's socket: find the wildcard's entry."""
         cdef Address a
-        cdef Endpoint e
         cdef Listener *other
         cdef int i
         set_address(&a, address)
-        endpoint_of(&e, &a.addr)
-        listener.family = e.family
-        memcpy(listener.address, e.address, 16)
+        listener_set_address(listener, &a)
         for i in range(self.core.listener_count):
             other = &self.core.listeners[i]
             if other.fd == listener.fd and not other.shared:

@@ -10,6 +10,7 @@ cdef enum:
     LOG_ALERT = 2
     LOG_CRIT = 3
     LOG_ERR = 4
+    LOG_WARN = 5
     LOG_NOTICE = 6
     LOG_INFO = 7
     LOG_DEBUG = 8

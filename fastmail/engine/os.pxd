@@ -90,6 +90,7 @@ cdef extern from * nogil:
     void *memchr(const void *s, int c, size_t n) noexcept
     void *memset(void *s, int c, size_t n) noexcept
     int memcmp(const void *a, const void *b, size_t n) noexcept
+    int strcmp(const char *a, const char *b) noexcept
     size_t strlen(const char *s) noexcept
     int strncasecmp(const char *a, const char *b, size_t n) noexcept
     void explicit_bzero(void *s, size_t n) noexcept
@@ -168,6 +169,7 @@ cdef extern from * nogil:
         AF_INET
         AF_INET6
         SOCK_STREAM
+        SOCK_DGRAM
         SOCK_NONBLOCK
         SOCK_CLOEXEC
         MSG_DONTWAIT
@@ -178,11 +180,14 @@ cdef extern from * nogil:
         SO_ERROR
         SHUT_WR
         IPPROTO_IP
+        IPPROTO_IPV6
+        IPV6_V6ONLY
         IP_BIND_ADDRESS_NO_PORT
         INET_ADDRSTRLEN
         INET6_ADDRSTRLEN
     int socket(int family, int type, int protocol) noexcept
     int bind(int fd, const sockaddr *addr, socklen_t n) noexcept
+    int getsockopt(int fd, int level, int name, void *value, socklen_t *n) noexcept
     int setsockopt(int fd, int level, int name, const void *value, socklen_t n) noexcept
     int connect(int fd, const sockaddr *addr, socklen_t n) noexcept
     int accept4(int fd, sockaddr *addr, socklen_t *n, int flags) noexcept

@@ -141,6 +141,14 @@ response`, where nginx leaves its operator guessing.
             ),
             Difference(
                 """\
+**A backend that is the proxy itself**, the listener that the client has connected to, ends the login with `upstream is
+this proxy itself` in the log; nginx logs in to itself over and over until no connections are left. Another listener of
+the proxy may be a backend; each worker warns of it once.
+""",
+                always,
+            ),
+            Difference(
+                """\
 **`auth_http` with a name** that has several addresses (`localhost` often has `::1` and `127.0.0.1`): if one cannot be
 connected to, the next is asked; nginx asks the first alone.
 """,

@@ -123,6 +123,17 @@ def test_unix_sockets(tmp_path: Path) -> None:
         rig.logged("[info] proxied session done" + suffix().replace("127.0.0.1", "unix:"))
 
 
+def test_unix_socket_of_our_own(tmp_path: Path) -> None:
+    """A login does not come back to the listener that it has come from."""
+    with Rig(family=socket.AF_UNIX, directory=tmp_path) as rig:
+        client, auth = rig.ask()
+        auth.send(f"Auth-Status: OK\r\nAuth-Server: {rig.listener.printed}\r\n\r\n".encode())
+        assert client.rest() == INTERNAL
+        end = suffix(upstream=rig.listener.printed).replace("127.0.0.1", "unix:")
+        rig.logged(f"[error] upstream is this proxy itself while connecting to upstream{end}")
+        assert rig.stat("accepted") == 1
+
+
 def test_auth_server_on_a_missing_unix_socket() -> None:
     with Rig(auth_http=(socket.AF_UNIX, "/nowhere/auth")) as rig:
         client = rig.client()
