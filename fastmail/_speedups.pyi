@@ -53,6 +53,8 @@ OPENSSL_RUNNING: str
 """The one it uses."""
 OPENSSL_STATIC: bool
 """That is part of the engine, not a library of the system (see setup.py)."""
+CHECKED: bool
+"""Built for debugging, with sanitizers or to count lines."""
 
 class TLSError(Exception):
     """A TLS context cannot be made of what was given. str() is nginx's message, with OpenSSL's own."""

@@ -60,6 +60,13 @@ cdef extern from * nogil:
 
     static inline void fm_fence(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 
+    /* For calls that cannot fail here, or whose failure changes nothing: glibc wants results to be used. */
+    static inline void fm_ignore(ssize_t n) { (void) n; }
+    #ifdef CYTHON_WITHOUT_ASSERTIONS
+    #define FM_CHECKED 0
+    #else
+    #define FM_CHECKED 1
+    #endif
     static inline int fm_lowest_bit(uint64_t v) { return __builtin_ctzll(v); }
     static inline int fm_errno(void) { return errno; }
     static inline void fm_set_errno(int v) { errno = v; }
@@ -75,6 +82,8 @@ cdef extern from * nogil:
     void fm_store_release(uint32_t *p, uint32_t v) noexcept
     void fm_fence() noexcept
     int fm_lowest_bit(uint64_t v) noexcept
+    bint FM_CHECKED
+    void fm_ignore(ssize_t n) noexcept
     int fm_errno() noexcept
     void fm_set_errno(int v) noexcept
     bint FM_LIKELY(bint x) noexcept

@@ -42,7 +42,7 @@ cdef bint another_has_more(const Core *core, Room room) noexcept nogil:
 
 cdef void bell_ring(const Core *core) noexcept nogil:
     cdef uint64_t one = 1
-    write(core.bell, &one, sizeof(one))
+    fm_ignore(write(core.bell, &one, sizeof(one)))
 
 
 cdef void place_mark(Core *core, Room room) noexcept nogil:

@@ -88,7 +88,7 @@ cdef bint ring_put(Ring *r, const Message *m) noexcept nogil:
 
 cdef void ring_wake(Ring *r) noexcept nogil:
     cdef uint64_t one = 1
-    write(r.eventfd, &one, sizeof(one))
+    fm_ignore(write(r.eventfd, &one, sizeof(one)))
 
 
 cdef bint ring_take(Ring *r, Message *m) noexcept nogil:
@@ -102,4 +102,4 @@ cdef bint ring_take(Ring *r, Message *m) noexcept nogil:
 
 cdef void ring_clear_wakeups(Ring *r) noexcept nogil:
     cdef uint64_t count
-    read(r.eventfd, &count, sizeof(count))
+    fm_ignore(read(r.eventfd, &count, sizeof(count)))

@@ -16,7 +16,7 @@ cdef void salt_make(Login *l) noexcept nogil:
     cdef timespec now
     if l.salt.end:
         return
-    getrandom(&random, sizeof(random), 0)
+    fm_ignore(getrandom(&random, sizeof(random), 0))
     clock_gettime(CLOCK_REALTIME_COARSE, &now)
     puts(&l.salt, b"<")
     put_number(&l.salt, random & 0x7FFFFFFF)

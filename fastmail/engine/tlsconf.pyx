@@ -17,10 +17,11 @@ cdef dict VERIFY_CLIENT = {
 
 fm_load_configuration()
 
-# What the engine was compiled with, what it runs with, and whether that is part of it.
+# What the engine was compiled with, what it runs with, and whether that is part of it; a build with checks.
 OPENSSL_COMPILED = OPENSSL_VERSION_TEXT.decode()
 OPENSSL_RUNNING = OpenSSL_version(OPENSSL_VERSION).decode()
 OPENSSL_STATIC = bool(FASTMAIL_STATIC_OPENSSL)
+CHECKED = bool(FM_CHECKED)
 
 cdef struct NamedPair:
     const char *name            # lower case; may begin with "*."

@@ -16,14 +16,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import uvloop
-
 from fastmail._speedups import TLSError
 from fastmail.config import ConfigError
 from fastmail.logs import LEVELS, Log
 from fastmail.server import StartFailed, environment, pidfile, process
 from fastmail.server.certificates import CertificateWatch, Receiver
 from fastmail.server.cycle import Cycle, refuse
+from fastmail.server.loop import new_event_loop
 from fastmail.server.outcome import Outcomes
 from fastmail.server.privileges import DropFailed
 from fastmail.server.service import Service
@@ -76,7 +75,7 @@ class Worker:
 
     def run(self) -> int:
         """Serve until told to stop; returns the exit code."""
-        self._loop = loop = uvloop.new_event_loop()
+        self._loop = loop = new_event_loop()
         asyncio.set_event_loop(loop)
         loop.set_exception_handler(self._stray)
         for number, handler in self._signal_handlers().items():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.authserver import AuthServer
-from support.processes import AS_ROOT, NOBODY, USER, Session, Site, imap
+from support.processes import AS_ROOT, NOBODY, USER, Session, Site, imap, opened
 
 from fastmail.server.process import affinity
 
@@ -65,6 +65,20 @@ def test_worker_of_another_user_leaves_a_core(site: Site) -> None:
     (core,) = directory.iterdir()
     assert core.read_bytes()[:4] == b"\x7fELF"
     assert core.stat().st_uid == NOBODY
+
+
+def test_no_process_has_an_io_uring(site: Site, auth: AuthServer, port: int) -> None:
+    """libuv opens one with each loop unless the kernel has none. The filter that refuses it is gone."""
+    site.configure(imap(auth, port))
+    master = site.start().pid
+    (worker,) = site.wait_workers(1)
+    with Session(port) as session:
+        session.exchange()
+        found = [*opened(master).values(), *opened(worker).values()]
+    assert "anon_inode:[eventpoll]" in found
+    assert not [target for target in found if "io_uring" in target]
+    for task in Path(f"/proc/{worker}/task").iterdir():
+        assert re.search(r"^Seccomp:\s+0$", (task / "status").read_text(), re.M)
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="only root can become another user")
