@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import IO
 
 import configurations_tls
+from reference import NGINX
 
 ROOT = Path(__file__).parents[2]
-NGINX = "/usr/sbin/nginx"
 MODULE = "/usr/lib/nginx/modules/ngx_mail_module.so"
 
 FIRST_LINE = f"load_module {MODULE}; pid n.pid;\n"

@@ -1,6 +1,6 @@
-"""Where fastmail's verdict on a configuration is meant to differ from Debian's nginx (1.22.1), and why.
+"""Where fastmail's verdict on a configuration is meant to differ from Debian's nginx (1.22 and 1.26), and why.
 
-"Older nginx" means that current nginx does as fastmail does. A row that nginx's verdict already fulfils, or that
+"Older nginx" means that nginx does as fastmail does from ``until`` on; with such an nginx the row does not count. A row that nginx's verdict already fulfils, or that
 names no case, fails the run.
 """
 
@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from configuration import Verdict
+from reference import NO_VERSION, Version, version
 
 ACCEPTED = (
     "nginx: the configuration file DIR/n.conf syntax is ok\n"
@@ -43,6 +44,7 @@ class Difference:
 
     reason: str
     verdicts: dict[str, Verdict]
+    until: Version = NO_VERSION
 
 
 def everywhere(seen: Verdict) -> Verdict:
@@ -104,6 +106,7 @@ DIFFERENCES = [
             "mail: proxy_protocol foo;": refused('invalid value "foo" in DIR/n.conf:4'),
             "mail: proxy_protocol '';": refused('invalid value "" in DIR/n.conf:4'),
         },
+        until=(1, 31, 4),
     ),
     Difference(
         "no module is loaded, so none is loaded already",
@@ -140,6 +143,7 @@ DIFFERENCES = [
             f"{VERIFY} on; ssl_trusted_certificate nowhere;": bad_certificate("nowhere", NO_FILE),
             f"{VERIFY} on; ssl_trusted_certificate tls/ca.pem;": accepted(),
         },
+        until=(1, 27, 2),
     ),
     Difference(
         "older nginx: CAs and CRLs are loaded by another function, which says less and takes certificates for CRLs",
@@ -173,6 +177,7 @@ DIFFERENCES = [
             },
             f"{VERIFY} optional_no_ca; ssl_crl nowhere;": bad_crl("nowhere", NO_FILE),
         },
+        until=(1, 27, 2),
     ),
     Difference(
         "the name of a key is shown whole",
@@ -216,10 +221,25 @@ DIFFERENCES = [
 ]
 
 
+REMOVED: dict[str, Version] = {"ssl": (1, 25, 1)}
+"""Directives of older nginx that fastmail has; newer nginx does not know them."""
+
+
+def removed(seen: Verdict) -> str:
+    """The directive that this nginx has no more, and complains about."""
+    words = (name for name, since in REMOVED.items() if version() >= since)
+    return next((word for word in words if f'unknown directive "{word}"' in seen.output), "")
+
+
+def in_force() -> list[Difference]:
+    """Those that count with this nginx."""
+    return [row for row in DIFFERENCES if version() < row.until]
+
+
 def intended(name: str) -> Verdict | None:
     """fastmail's verdict on the case if it is not to be nginx's."""
-    return next((row.verdicts[name] for row in DIFFERENCES if name in row.verdicts), None)
+    return next((row.verdicts[name] for row in in_force() if name in row.verdicts), None)
 
 
 def names() -> Iterable[str]:
-    return [name for row in DIFFERENCES for name in row.verdicts]
+    return [name for row in in_force() for name in row.verdicts]

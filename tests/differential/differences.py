@@ -1,7 +1,8 @@
-"""Where fastmail is meant to differ from Debian's nginx (1.22.1), and why.
+"""Where fastmail is meant to differ from Debian's nginx (1.22 and 1.26), and why.
 
 A difference turns what nginx did into what fastmail is expected to do. One that changes nothing, or that
-fastmail no longer shows, fails the run. "Older nginx" means that current nginx does as fastmail does.
+fastmail no longer shows, fails the run. "Older nginx" means that nginx does as fastmail does from ``until``
+on; with such an nginx the row does not count.
 """
 
 import re
@@ -11,6 +12,7 @@ from typing import Any
 
 from case import Case
 from observation import Observation
+from reference import NO_VERSION, Version, version
 
 LINE_MAX = 1024
 """User and password that are longer together go to an IMAP backend in literals."""
@@ -26,6 +28,7 @@ class Difference:
     rewrite: Rewrite
     cases: frozenset[str]
     everywhere: bool = False
+    until: Version = NO_VERSION
 
 
 def instead(
@@ -170,6 +173,7 @@ DIFFERENCES = [
                 "PROXY: a name",
             }
         ),
+        until=(1, 26),
     ),
     Difference(
         "older nginx: the upstream is logged although there is no login",
@@ -181,6 +185,7 @@ DIFFERENCES = [
         ),
         frozenset({"plain with empty user", "mail without login"}),
         everywhere=True,
+        until=(1, 29, 1),
     ),
     Difference(
         "two round trips less: the backend is logged in to with one line where the values allow it",
@@ -198,16 +203,19 @@ DIFFERENCES = [
         "older nginx: a literal must be followed by a space or the line end",
         instead(auth=(), log=()),
         frozenset({"text directly after a literal", "quote directly after a literal"}),
+        until=(1, 29, 6),
     ),
     Difference(
         "older nginx: the length of a literal is checked for overflow",
         instead(),
         frozenset({"length beyond 64 bits", "length of just 64 bits"}),
+        until=(1, 29, 6),
     ),
     Difference(
         "older nginx: an untagged line may precede the reply to LOGIN",
         instead(log=logged_in()),
         frozenset({"untagged line before the reply", "untagged line, then the reply"}),
+        until=(1, 27, 3),
     ),
     Difference(
         "backends send any number of untagged lines before the reply to LOGIN",
@@ -342,6 +350,7 @@ DIFFERENCES = [
                 "smtp wrong digest",
             }
         ),
+        until=(1, 29, 1),
     ),
     Difference(
         "the digest goes along when the auth server is asked again",
@@ -377,6 +386,7 @@ DIFFERENCES = [
         "older nginx: the log shows the line that was judged, not the untagged one before it",
         reworded("log", r'"\* CAPABILITY X\r\na NO bad"', '"NO bad"'),
         frozenset({"untagged line, then NO", "untagged line and error passed on"}),
+        until=(1, 27, 3),
     ),
     Difference(
         "a line of less than four bytes is complete when it ends",
@@ -431,11 +441,13 @@ DIFFERENCES = [
         "older nginx: the salt goes to the auth server only where a digest was made of it",
         reworded("auth", r"Auth-Salt: [^\r]*\r\n", ""),
         frozenset({"pop3 external", "pop3 external with initial response"}),
+        until=(1, 29, 1),
     ),
     Difference(
         "older nginx: XCLIENT's LOGIN is xtext",
         xtext_login,
         frozenset({"smtp login with 8-bit and controls", "smtp user of the auth server"}),
+        until=(1, 29, 2),
     ),
     Difference(
         "older nginx: MAIL without login forgets an earlier login",
@@ -445,6 +457,7 @@ DIFFERENCES = [
             reworded("log", '((client logged in|proxied session done).*), login: "user"', r"\1"),
         ),
         frozenset({"mail after a failed login"}),
+        until=(1, 29, 1),
     ),
     Difference(
         "what was pipelined before a rejected MAIL may hold a password, which has no place in a log",
@@ -500,7 +513,9 @@ DIFFERENCES = [
 def intended(case: Case) -> list[Difference]:
     """The differences that may apply to the case."""
     return [
-        difference for difference in DIFFERENCES if difference.everywhere or case.name in difference.cases
+        difference
+        for difference in DIFFERENCES
+        if version() < difference.until and (difference.everywhere or case.name in difference.cases)
     ]
 
 

@@ -43,7 +43,7 @@ class Observation:
 @dataclass(frozen=True)
 class Normaliser:
     """Replaces what differs from run to run: ``names`` maps ports and paths to what stands for them, where
-    they are a word of their own."""
+    they are a word of their own, or have zeros before them."""
 
     names: dict[str, str]
 
@@ -69,7 +69,7 @@ class Normaliser:
 
     def _named(self, text: str) -> str:
         for value, name in self.names.items():
-            text = re.sub(rf"(?<![0-9A-Za-z]){re.escape(value)}(?![0-9A-Za-z])", name, text)
+            text = re.sub(rf"(?<![1-9A-Za-z]){re.escape(value)}(?![0-9A-Za-z])", name, text)
         return text
 
 

@@ -18,6 +18,7 @@ import cases_tls
 import pytest
 from case import Case
 from differences import DIFFERENCES, intended, rewritten
+from reference import NO_VERSION
 from stage import Stage
 
 TABLES = [cases_imap, cases_sasl, cases_auth, cases_backend, cases_pop3, cases_smtp, cases_front, cases_tls]
@@ -74,3 +75,4 @@ def test_differences_name_cases() -> None:
     names = [case.name for case in CASES]
     assert len(set(names)) == len(names)
     assert [name for difference in DIFFERENCES for name in difference.cases if name not in names] == []
+    assert all(("older nginx" in each.reason) == (each.until != NO_VERSION) for each in DIFFERENCES)
