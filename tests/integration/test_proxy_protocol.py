@@ -61,7 +61,7 @@ def known(dovecot: Dovecot, protocol: str) -> Iterator[None]:
     """Dovecot logs the login that is made meanwhile with the client's own address."""
     since = len(dovecot.log())
     yield
-    line = f"{protocol}-login: Info: Login: user=<{USER}>.* rip={re.escape(CLIENT)},"
+    line = f"{protocol}-login: Info: (Login|Logged in): user=<{USER}>.* rip={re.escape(CLIENT)},"
     wait_for("Dovecot's log", lambda: re.search(line, dovecot.log()[since:]))
 
 

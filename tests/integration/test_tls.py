@@ -215,7 +215,7 @@ test_ciphers = pytest.mark.directive("ssl_prefer_server_ciphers")(test_ciphers)
 @pytest.mark.directive("ssl_ecdh_curve")
 def test_curves(door: Door) -> None:
     door.open("ssl_ecdh_curve secp384r1;")
-    assert "Server Temp Key: ECDH, secp384r1, 384 bits" in s_client(door)
+    assert " Temp Key: ECDH, secp384r1, 384 bits" in s_client(door)  # the server's, or the peer's
     assert "handshake failure" in s_client(door, "-groups", "X25519")
 
 

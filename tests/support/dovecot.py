@@ -1,10 +1,13 @@
 """A real Dovecot with empty maildirs, in a directory of its own and on free ports."""
 
+import functools
 import getpass
 import grp
 import os
 import pwd
 import shutil
+import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 from support import ports
@@ -13,14 +16,12 @@ from support.program import Program, path_of
 
 PASSWORD = "s3cret pass"
 
-_CONFIGURATION = """
+_COMMON = """
 base_dir = {directory}/run
 state_dir = {directory}/state
 log_path = {directory}/log
 protocols = imap pop3
 listen = 127.0.0.1
-{tls}
-disable_plaintext_auth = no
 auth_mechanisms = plain login
 default_internal_user = {internal}
 default_internal_group = {group}
@@ -29,21 +30,12 @@ default_process_limit = 600
 default_client_limit = 2000
 mail_max_userip_connections = 0
 haproxy_trusted_networks = 127.0.0.1
-mail_location = maildir:~/mail
 mail_uid = {owner}
 mail_save_crlf = yes
 first_valid_uid = 0
-passdb {{
-  driver = passwd-file
-  args = scheme=PLAIN username_format=%u {directory}/users
-}}
-userdb {{
-  driver = static
-  args = uid={owner} gid={gid} home={directory}/mail/%u
-}}
 service imap-login {{
   chroot =
-  service_count = 0
+  {endless}
   process_min_avail = 1
   inet_listener imap {{
     port = {imap}
@@ -59,7 +51,7 @@ service imap-login {{
 }}
 service pop3-login {{
   chroot =
-  service_count = 0
+  {endless}
   inet_listener pop3 {{
     port = {pop3}
   }}
@@ -84,6 +76,68 @@ service stats {{
   chroot =
 }}
 """
+
+
+@dataclass(frozen=True)
+class _Dialect:
+    """What the versions say each in their own way; ``first`` has to be at the beginning of the file."""
+
+    first: str
+    endless: str
+    users: str
+    tls: str
+    client_ca: str
+
+
+_DIALECT_2_3 = _Dialect(
+    first="",
+    endless="service_count = 0",
+    users="""
+disable_plaintext_auth = no
+mail_location = maildir:~/mail
+passdb {{
+  driver = passwd-file
+  args = scheme=PLAIN username_format=%u {directory}/users
+}}
+userdb {{
+  driver = static
+  args = uid={owner} gid={gid} home={directory}/mail/%u
+}}
+""",
+    tls="ssl_cert = <{tls.certificate}\nssl_key = <{tls.key}\n",
+    client_ca="ssl_ca = <{ca}\nssl_verify_client_cert = yes\nssl_require_crl = no\n",
+)
+_DIALECT_2_4 = _Dialect(
+    first="dovecot_config_version = 2.4.0\ndovecot_storage_version = 2.4.0\n",
+    endless="restart_request_count = unlimited",
+    users="""
+auth_allow_cleartext = yes
+mail_driver = maildir
+mail_path = ~/mail
+passdb passwd-file {{
+  default_password_scheme = PLAIN
+  passwd_file_path = {directory}/users
+}}
+userdb static {{
+  fields {{
+    uid = {owner}
+    gid = {gid}
+    home = {directory}/mail/%{{user}}
+  }}
+}}
+""",
+    tls="ssl_server_cert_file = {tls.certificate}\nssl_server_key_file = {tls.key}\n",
+    client_ca="ssl_server_ca_file = {ca}\nssl_server_request_client_cert = yes\n"
+    "ssl_server_require_crl = no\n",
+)
+
+
+@functools.cache
+def version() -> tuple[int, int]:
+    """The major and minor number."""
+    done = subprocess.run([path_of("dovecot"), "--version"], check=True, stdout=subprocess.PIPE, text=True)
+    major, minor = done.stdout.split(".")[:2]
+    return int(major), int(minor)
 
 
 class Dovecot(Program):
@@ -132,17 +186,17 @@ class Dovecot(Program):
             shutil.chown(self.directory / "mail", owner)
         else:
             owner = internal = login = getpass.getuser()
-        tls = "ssl = no"
+        dialect = _DIALECT_2_4 if version() >= (2, 4) else _DIALECT_2_3
+        tls = "ssl = no\n"
         if self._tls is not None:
-            tls = f"ssl = yes\nssl_cert = <{self._tls.certificate}\nssl_key = <{self._tls.key}\n"
+            tls = "ssl = yes\n" + dialect.tls.format(tls=self._tls)
         if self._client_ca is not None:
-            tls += f"ssl_ca = <{self._client_ca}\nssl_verify_client_cert = yes\nssl_require_crl = no\n"
-            tls += "auth_ssl_require_client_cert = yes\n"
+            tls += dialect.client_ca.format(ca=self._client_ca) + "auth_ssl_require_client_cert = yes\n"
         names = {"owner": owner, "internal": internal, "login": login}
         group = grp.getgrgid(pwd.getpwnam(internal).pw_gid).gr_name
-        return _CONFIGURATION.format(
-            directory=self.directory, tls=tls, imaps=self.imaps, pop3s=self.pop3s,
+        return (dialect.first + _COMMON + dialect.users).format(
+            directory=self.directory, endless=dialect.endless, imaps=self.imaps, pop3s=self.pop3s,
             imap=self.imap, pop3=self.pop3, group=group,
             imap_proxied=self.imap_proxied, pop3_proxied=self.pop3_proxied,
             gid=pwd.getpwnam(owner).pw_gid, **names,
-        )  # fmt: skip
+        ) + tls  # fmt: skip
