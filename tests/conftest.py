@@ -11,12 +11,6 @@ from hypothesis import HealthCheck, settings
 from support import ports
 from support.proxy import KINDS
 
-# How fast the machine is decides nothing, nor does chance: ci/fuzz is what looks for new examples.
-settings.register_profile(
-    "tests", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
-)
-settings.load_profile("tests")
-
 DESCRIPTORS = 20_000
 
 
@@ -29,8 +23,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_configure() -> None:
-    """Both ends of some hundred sessions are more descriptors than a login shell allows."""
+def pytest_configure(config: pytest.Config) -> None:
+    # How fast the machine is decides nothing, nor does chance: ci/fuzz and ci/luck look for new examples.
+    chosen = config.getoption("--hypothesis-seed") is not None
+    settings.register_profile(
+        "tests", deadline=None, derandomize=not chosen, suppress_health_check=[HealthCheck.too_slow]
+    )
+    settings.load_profile("tests")
+    # Both ends of some hundred sessions are more descriptors than a login shell allows.
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < DESCRIPTORS:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(DESCRIPTORS, hard), hard))
