@@ -21,6 +21,7 @@ TIMED_OUT = "(110: Connection timed out)"
 
 Options = Mapping[str, Any]
 NONE: Options = MappingProxyType({})
+PASS_ON = {"proxy_pass_error_message": True}
 SMTP = {"protocol": "smtp"}
 POP3 = {"protocol": "pop3"}
 
@@ -105,6 +106,32 @@ def introduced(rig: Rig) -> tuple[Peer, Peer]:
     return client, backend
 
 
+def asked_again(rig: Rig) -> tuple[Peer, Peer]:
+    client, auth = rig.ask()
+    auth.send(b"Auth-Status: WAIT\r\nAuth-Wait: 86400\r\n\r\n")
+    assert auth.rest() == b""
+    return client, client
+
+
+def nobody_to_ask(rig: Rig) -> tuple[Peer, Peer]:
+    rig.auth.refuse()
+    client = rig.client()
+    return client, client
+
+
+def accepted_pop3(rig: Rig) -> tuple[Peer, Peer]:
+    client, _ = greeted(rig, "USER user")
+    client.send(b"PASS pass\r\n")
+    rig.asked().send(rig.accepting())
+    return client, rig.connected()
+
+
+def about_to_be_refused(rig: Rig) -> tuple[Peer, Peer]:
+    """By a backend that does not listen."""
+    rig.backend.refuse()
+    return rig.ask()
+
+
 def unreachable(rig: Rig) -> tuple[Peer, Peer]:
     """The backend's queue is full: the kernel drops SYNs."""
     rig.backend.socket.listen(0)
@@ -152,6 +179,12 @@ PHASES = {
     "auth server of smtp": Phase("in http auth state", asked_smtp, ASKED, SMTP),
     "pause": Phase("in http auth state", paused, ASKED),
     "pause, interrupted": Phase("in auth state", paused, ASKED),
+    "pause before asking again": Phase("in http auth state", asked_again, ASKED),
+    "no auth server": Phase("in http auth state", nobody_to_ask, ASKED),
+    "no backend listens": Phase("reading response from upstream", about_to_be_refused, suffix()),
+    "pop3 backend": Phase("reading response from upstream", accepted_pop3, suffix(), POP3),
+    "passed on": Phase("reading response from upstream", accepted_smtp, suffix(), {**SMTP, **PASS_ON}),
+    "login, passed on": Phase("reading response from upstream", logging_in, suffix(), PASS_ON),
     "no backend": Phase("connecting to upstream", unreachable, suffix()),
     "backend": Phase("connecting to upstream", accepted, suffix()),
     "greeting": Phase("reading response from upstream", accepted, suffix()),
@@ -176,6 +209,10 @@ def timeout(rig: Rig, peer: Peer) -> None:
 def stop(rig: Rig, peer: Peer) -> None:
     rig.engine.stop()
     rig.ended()
+
+
+def accept(rig: Rig, peer: Peer) -> None:
+    peer.send(rig.accepting())
 
 
 def says(text: str) -> Callable[[Rig, Peer], None]:
@@ -242,6 +279,20 @@ ROWS: list[Row] = [
     ("bad base64", fin, "[info] client closed connection (invalid_base64)", ""),
     ("pause, interrupted", rst, "", f"[info] send() failed {RESET}"),
     ("pause", stop, "[info] proxy shut down (shutting_down)", ""),
+    ("pause before asking again", stop, "[info] proxy shut down (shutting_down)", ""),
+    (
+        "no auth server", says("a LOGIN user pass\r\n"),
+        "[error] auth http server AUTH connection failed (auth_server_failed)",
+        "[error] recv() failed (111: Connection refused)",
+    ),
+    ("no backend listens", accept, "", "[error] recv() failed (111: Connection refused)"),
+    ("pop3 backend", fin, "[error] upstream closed connection (proxy_dest_connect_failed)", ""),
+    ("pop3 backend", says("-ERR no\r\n"), "", '[error] upstream sent invalid response: "-ERR no"'),
+    ("passed on", says("554 no\r\n"), "", '[error] upstream sent invalid response: "554 no"'),
+    ("login, passed on", says("a NO x\r\n"), "", '[info] upstream sent invalid response: "NO x"'),
+    ("xclient", fin, "[error] upstream closed connection (proxy_dest_protocol_failure)", ""),
+    ("xclient", rst, "", f"[error] recv() failed {RESET}"),
+    ("xclient", says("550 no\r\n"), "", '[error] upstream sent invalid response: "550 no"'),
     ("no backend", timeout, "[error] upstream timed out (proxy_dest_connect_failed)",
      f"[info] upstream timed out {TIMED_OUT}"),
     ("backend", timeout, "[error] upstream timed out (proxy_dest_connect_failed)",
