@@ -46,12 +46,13 @@ async def _demo(options: Options, folder: Path, screen: Screen) -> int:
     async with AsyncExitStack() as stack:
         auth = await _start_backends(stack, events)
         trusted = certificate.make(folder)
-        ports = Ports(
-            await _open_taps(stack, options.ports, "--ports", events),
-            await _open_taps(stack, options.tls_ports, "--tls-ports", events) if trusted else {},
-        )
+        plain = await _bind_taps(stack, options.ports, "--ports", events)
+        tls = await _bind_taps(stack, options.tls_ports, "--tls-ports", events) if trusted else {}
+        ports = Ports(_numbers(plain), _numbers(tls))
         text = configuration(PROTOCOLS, ports, auth.port)
         proxy = await stack.enter_async_context(Proxy(text, folder, ports, events.show))
+        for tap in (*plain.values(), *tls.values()):
+            await tap.open()
         stack.callback(screen.end)
         screen.begin(_header(ports, trusted))
         loop.add_signal_handler(signal.SIGWINCH, screen.redraw)
@@ -92,27 +93,33 @@ async def _start_backends(stack: AsyncExitStack, events: _Events) -> AuthService
         tap = Tap(
             protocol.name, "fastmail", "backend", ("127.0.0.1", backend.port), events.show, relayed=True
         )
-        backends[protocol.name] = (await stack.enter_async_context(await tap.listen())).port
+        await stack.enter_async_context(await tap.bind())
+        await tap.open()
+        backends[protocol.name] = tap.port
     return await stack.enter_async_context(AuthService(store, backends, events.show))
 
 
-async def _open_taps(
+async def _bind_taps(
     stack: AsyncExitStack, wanted: Mapping[str, int], option: str, events: _Events
-) -> dict[str, int]:
+) -> dict[str, Tap]:
     """What clients connect to: a tap for each protocol, on the port that is wanted, or on any for 0."""
-    ports: dict[str, int] = {}
+    taps: dict[str, Tap] = {}
     for name, port in wanted.items():
         number = port or _free_port(stack)
         tap = Tap(name, "client", "fastmail", (HOST, number), events.show, relayed=False)
         try:
-            await stack.enter_async_context(await tap.listen(port=number))
+            await stack.enter_async_context(await tap.bind(number))
         except OSError as error:
             raise CannotStart(
                 f"cannot listen on 127.0.0.1:{number} for {name}: {os.strerror(error.errno or 0)}"
                 f" (choose other ports with {option})"
             ) from None
-        ports[name] = number
-    return ports
+        taps[name] = tap
+    return taps
+
+
+def _numbers(taps: Mapping[str, Tap]) -> dict[str, int]:
+    return {name: tap.port for name, tap in taps.items()}
 
 
 def _free_port(stack: AsyncExitStack) -> int:

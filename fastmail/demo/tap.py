@@ -41,7 +41,7 @@ class Login:
 
 
 class Tap:
-    """Listens on ``host`` and ``port`` while entered, and relays to ``target``.
+    """Holds a port of 127.0.0.1 while entered, takes connections once opened, and relays to ``target``.
 
     The two sides are called ``near`` (it connects) and ``far``. With ``relayed`` what passes after the login
     is shown too, as said by the client: by the tap before the backend, so once, and for TLS clients as well.
@@ -65,13 +65,17 @@ class Tap:
         self._running: set[asyncio.Task[None]] = set()
         self.port = 0
 
-    async def listen(self, host: str = "127.0.0.1", port: int = 0) -> Self:
-        self._server = await asyncio.start_server(self._serve, host, port)
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def bind(self, port: int = 0) -> Self:
+        """Take a port of 127.0.0.1. Connections are refused until open()."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port, start_serving=False)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
-    async def __aenter__(self) -> Self:
-        return self
+    async def open(self) -> None:
+        await self._server.start_serving()
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
