@@ -227,6 +227,7 @@ cdef enum SmtpUpstream:
     SMTP_UP_HELLO               # our own EHLO or HELO
     SMTP_UP_XCLIENT
     SMTP_UP_CLIENT_HELLO        # the client's, once the backend knows that it is his
+    SMTP_UP_OWN_HELLO           # ours again: it has refused the client's
     SMTP_UP_MAIL
     SMTP_UP_RCPT
     SMTP_UP_AUTH
@@ -274,6 +275,21 @@ cdef UpstreamStep smtp_send_client_hello(Login *l) noexcept nogil:
     puts(&l.order, b"EHLO " if l.esmtp else b"HELO ")
     put_span(&l.order, buffer_span(&l.helo))
     return smtp_send(l, SMTP_UP_CLIENT_HELLO, b"sending client HELO/EHLO to upstream")
+
+
+cdef bint smtp_literal_refused(Login *l) noexcept nogil:
+    """The backend will not have the address literal that the client has introduced itself with."""
+    return l.upstream == SMTP_UP_CLIENT_HELLO and l.helo.data[l.helo.start] == 91 and smtp_permanent(l)
+
+
+cdef UpstreamStep smtp_send_own_hello(Login *l) noexcept nogil:
+    """It says nothing of the client that the backend has not from XCLIENT, and often names a network behind
+    NAT: ours does as well."""
+    note_quoted(l, LOG_INFO, b"upstream refused client HELO/EHLO, sending server name: ",
+                span_of(l.reply.data + l.reply.start, l.reply_scan - 2))
+    puts(&l.order, b"EHLO " if l.esmtp else b"HELO ")
+    put_span(&l.order, l.server.server_name)
+    return smtp_send(l, SMTP_UP_OWN_HELLO, b"sending HELO/EHLO to upstream")
 
 
 cdef inline bint holds_nul(Span s) noexcept nogil:
@@ -330,6 +346,19 @@ cdef bint smtp_code(Login *l, const char *code) noexcept nogil:
     return l.reply_scan >= 3 and memcmp(l.reply.data + l.reply.start, code, 3) == 0
 
 
+cdef inline bint smtp_permanent(const Login *l) noexcept nogil:
+    return l.reply.data[l.reply.start] == 53    # 5yz
+
+
+cdef UpstreamStep smtp_refused(Login *l) noexcept nogil:
+    """A sender without a login hears a permanent refusal of itself: on a 451 of ours it would try again for
+    days. XCLIENT is our word, but Postfix answers it with the client's 554."""
+    cdef bint clients = smtp_client_said(l.upstream) \
+        or (l.upstream == SMTP_UP_XCLIENT and smtp_code(l, b"554"))
+    l.reply_passed = clients and l.method == METHOD_NONE and smtp_permanent(l)
+    return UP_REJECTED
+
+
 cdef bint smtp_offers(Span line, const char *keyword) noexcept nogil:
     """Whether a line of an EHLO reply behind the first (RFC 5321 section 4.1.1.1) has this keyword."""
     return line.size > 4 and span_is_word(span_of(line.data + 4, line.size - 4), keyword)
@@ -374,15 +403,15 @@ cdef UpstreamStep smtp_upstream(Login *l, Span line) noexcept nogil:
         return smtp_send_hello(l)
     if l.upstream == SMTP_UP_XCLIENT:
         if not smtp_code(l, b"220") and not smtp_code(l, b"250"):
-            return UP_REJECTED
+            return smtp_refused(l)
         return smtp_send_client_hello(l) if l.helo.end else smtp_introduced(l)
     if l.upstream == SMTP_UP_AUTH:
         return smtp_logged_in(l) if smtp_code(l, b"235") else UP_REJECTED
     if not smtp_code(l, b"250"):
-        return UP_REJECTED
+        return smtp_send_own_hello(l) if smtp_literal_refused(l) else smtp_refused(l)
     if l.upstream == SMTP_UP_HELLO:
         return smtp_send_xclient(l) if l.server.xclient else smtp_introduced(l)
-    if l.upstream == SMTP_UP_CLIENT_HELLO:
+    if l.upstream == SMTP_UP_CLIENT_HELLO or l.upstream == SMTP_UP_OWN_HELLO:
         return smtp_introduced(l)
     l.upstream = SMTP_UP_RCPT
     l.action = b"sending RCPT TO to upstream"

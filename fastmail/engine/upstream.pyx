@@ -124,7 +124,7 @@ cdef void upstream_rejected(Login *l, Span line) noexcept nogil:
     cdef Span reply = span_of(l.reply.data + l.reply.start, l.reply_scan)
     cdef Span shown = span_of(reply.data, reply.size - 2)
     cdef bint passed = (l.server.proxy_pass_error_message or l.reply_passed) and not upstream_starts_tls(l)
-    cdef bint clients = l.server.protocol.client_said(l.upstream)
+    cdef bint clients = l.reply_passed or l.server.protocol.client_said(l.upstream)
     cdef int level = LOG_INFO if passed and clients else LOG_ERR
     if l.tag_size and l.upstream == IMAP_UP_LOGIN:
         shown = line

@@ -155,4 +155,56 @@ PIPELINING = [
     smtp("nothing of a login is pipelined", [*NO_HELLO, ("220 x", "EHLO x"), (OFFER, b"")], client=f"EHLO x\n{AUTH}"),
 ]  # fmt: skip
 
-TABLES = {"pipelining": PIPELINING, "order": ORDER, "reply": REPLIES, "refused": REFUSED}
+LITERAL = f"EHLO [192.0.2.1]\n{MAIL}\n{RCPT}"
+ANNOUNCED: Says = [*HELLO, ("250 me", NOBODY), ("220 x", "EHLO [192.0.2.1]")]
+NOT_TAKEN = "info: upstream refused client HELO/EHLO, sending server name: "
+
+
+def for_good(name: str, says: Says, **options: object) -> list[Login]:
+    """The backend refuses the sender for good, and the sender hears it, proxy_pass_error_message or not."""
+    said = str(says[-1][0])
+    log = tuple(f'info: {SENT}"{said}"'.replace("\n", "\r\n").split("\r\n"))
+    return [
+        smtp(f"{name}{', passed on' * passed}", says, "rejected", said, log, client=ENVELOPE,
+             options=NONE | {"proxy_pass_error_message": passed} | options)
+        for passed in (False, True)
+    ]  # fmt: skip
+
+
+# A permanent refusal of what the client has said, and of what only we have said.
+PERMANENT = [
+    *for_good("a sender", [*TO_MAIL, ("553 5.1.8 no", b"")]),
+    *for_good("a sender, in several lines", [*TO_MAIL, ("550-who\n550 are you", b"")]),
+    *for_good("a sender, no xclient", [*HELLO, ("250 me", MAIL), ("553 no", b"")], xclient=False),
+    *for_good("the client's name", [*TO_MAIL[:-1], ("550 5.7.1 Helo command rejected", b"")]),
+    *for_good("the client's address", [*HELLO, ("250 me", NOBODY), ("554 5.7.1 Client host rejected", b"")]),
+    envelope("of a group", [*TO_GROUP, ("553 no\n503 first", b"")], "rejected", "553 no", f'info: {SENT}"553 no"'),
+    *refused("xclient, an envelope", [*HELLO, ("250 me", NOBODY), ("550 5.7.0 insufficient authorization", b"")],
+             client=ENVELOPE, options=NONE, ours=True),
+    *refused("our hello, an envelope", [*HELLO, ("550 no", b"")], client=ENVELOPE, options=NONE, ours=True),
+    *refused("greeting, an envelope", [("554 no", b"")], client=ENVELOPE, options=NONE, ours=True),
+    *refused("the client's name, a login", [*NO_HELLO, ("220 x", "EHLO x"), ("550 no", b"")], client=f"EHLO x\n{AUTH}"),
+    *refused("the client's address, a login", [*NO_HELLO, ("554 no", b"")], ours=True),
+    *refused("the client's name, for now", [*TO_MAIL[:-1], ("450 later", b"")], client=ENVELOPE, options=NONE),
+]  # fmt: skip
+
+# An address literal that the backend does not take.
+LITERALS = [
+    smtp("a login", [*NO_HELLO, ("220 x", "EHLO [10.0.0.1]"), ("501 5.5.2 bad", f"EHLO {ME}"), ("250 e", b"")],
+         client=f"EHLO [10.0.0.1]\n{AUTH}", log=(f'{NOT_TAKEN}"501 5.5.2 bad"',)),
+    smtp("HELO", [*NO_HELLO, ("220 x", "HELO [10.0.0.1]"), ("550 no", f"HELO {ME}"), ("250 e", b"")],
+         client=f"HELO [10.0.0.1]\n{AUTH}", log=(f'{NOT_TAKEN}"550 no"',)),
+    smtp("IPv6", [*NO_HELLO, ("220 x", "EHLO [IPv6:::1]"), ("501-no\n501 no", f"EHLO {ME}"), ("250 e", b"")],
+         client=f"EHLO [IPv6:::1]\n{AUTH}", log=(f'{NOT_TAKEN}"501-no', '501 no"')),
+    smtp("an envelope", [*ANNOUNCED, ("501 no", f"EHLO {ME}"), ("250-e\n250 PIPELINING", GROUP), ("250 s", b""),
+                         ("250 r", b"")], reply="250 r", client=LITERAL, options=NONE, log=(f'{NOT_TAKEN}"501 no"',)),
+    smtp("ours as well", [*ANNOUNCED, ("501 no", f"EHLO {ME}"), ("550 nor you", b"")], "rejected", INTERNAL,
+         (f'{NOT_TAKEN}"501 no"', f'error: {SENT}"550 nor you"'), client=LITERAL, options=NONE),
+    smtp("for now", [*ANNOUNCED, ("450 later", b"")], "rejected", INTERNAL, (f'error: {SENT}"450 later"',),
+         client=LITERAL, options=NONE),
+    smtp("a proxy that tells the password", [*HELLO, ("250 me", NOBODY), ("220 x", "EHLO [10.0.0.1]"),
+                                             ("501 no", f"EHLO {ME}"), ("250 e", AUTH), ("235 in", b"")],
+         client=f"EHLO [10.0.0.1]\n{AUTH}", options=TOLD_ON, log=(f'{NOT_TAKEN}"501 no"',)),
+]  # fmt: skip
+
+TABLES = {"permanent": PERMANENT, "literal": LITERALS, "pipelining": PIPELINING, "order": ORDER, "reply": REPLIES, "refused": REFUSED}

@@ -155,6 +155,19 @@ def logged_in(server: str = "imap", login: str = "user") -> tuple[str, str]:
     return f"[info] client logged in{suffix}", f"[info] proxied session done{suffix}"
 
 
+def literal_refused(case: Case, seen: Observation) -> Observation:
+    """nginx ends with the literal."""
+    rest = "EHLO mail.example.com\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n"
+    upstream = ", client: 127.0.0.1, server: 127.0.0.1:smtp-none, upstream: 127.0.0.1:BACKEND"
+    log = (
+        '[info] upstream refused client HELO/EHLO, sending server name: "501 bad literal" '
+        f"while reading response from upstream{upstream}",
+        f"[info] client logged in{upstream}",
+        f"[info] proxied session done{upstream}",
+    )
+    return instead(backend=(seen.backend[0] + rest,), log=log)(case, seen)
+
+
 ONE_LINE = 'a LOGIN "user" "pass"\r\n'
 
 TOO_LONG_LOGIN = (
@@ -463,6 +476,18 @@ DIFFERENCES = [
         "what was pipelined before a rejected MAIL may hold a password, which has no place in a log",
         reworded("log", "EHLO cli__(?=MAIL)", ""),
         frozenset({"commands after a rejected mail"}),
+    ),
+    Difference(
+        "a sender without a login hears that it is refused for good; on a 451 it would try again for days",
+        both(instead(), reworded("log", r"^\[error\] (?=upstream sent)", "[info] ")),
+        frozenset(
+            {"sender refused by the backend", "helo refused by the backend", "client refused by the backend"}
+        ),
+    ),
+    Difference(
+        "a backend that does not take the client's address literal is told our name",
+        literal_refused,
+        frozenset({"address literal refused by the backend"}),
     ),
     Difference(
         "a login in one line times out in the LOGIN command",
