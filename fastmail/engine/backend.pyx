@@ -54,10 +54,17 @@ cdef void session_put_proxy_header(Session *s) noexcept nogil:
     memset(&local, 0, sizeof(local))
     getsockname(s.client.fd, <sockaddr *> &local, &size)
     endpoint_of(&to, &local)
+    cdef Address named
     source.family = s.family
     source.port = s.port
     memcpy(source.address, s.address, 16)
     if s.server.proxy_protocol == 1:
+    if not is_internet(&to) and l.proxy != NULL and l.proxy.known:
+        # A proxy in front on a unix socket, believed: it says where the client has connected to.
+        memset(&named, 0, sizeof(named))
+        if numeric_address(buffer_span(&l.proxy.destination), &named):
+            endpoint_of(&to, &named.addr)
+            to.port = l.proxy.destination_port
         put_proxy_v1(&l.order, &source, &to)
     else:
         put_proxy_v2(&l.order, &source, &to, s.client.ssl)

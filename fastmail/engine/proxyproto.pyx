@@ -195,14 +195,16 @@ cdef void put_proxy_headers(Buffer *out, const ProxyHeader *h) noexcept nogil:
 # --- to backends -----------------------------------------------------------------------------------
 
 cdef void put_proxy_v1(Buffer *out, const Endpoint *source, const Endpoint *to) noexcept nogil:
-    """The family named is the client's; the other side is printed as it is."""
+    """Both addresses in one family: Dovecot, Postfix and HAProxy refuse a header with two. An IPv4 address
+    beside one of IPv6 is mapped, as in version 2; two mapped ones stay so, as with nginx."""
+    cdef bint four = is_four(source) and is_four(to) and (source.family == AF_INET or to.family == AF_INET)
     if not is_internet(source) or not is_internet(to):
         puts(out, b"PROXY UNKNOWN\r\n")
         return
-    puts(out, b"PROXY TCP4 " if source.family == AF_INET else b"PROXY TCP6 ")
-    put_address(out, source.family, source.address)
+    puts(out, b"PROXY TCP4 " if four else b"PROXY TCP6 ")
+    put_endpoint_text(out, source, four)
     puts(out, b" ")
-    put_address(out, to.family, to.address)
+    put_endpoint_text(out, to, four)
     puts(out, b" ")
     put_number(out, source.port)
     puts(out, b" ")
@@ -212,6 +214,19 @@ cdef void put_proxy_v1(Buffer *out, const Endpoint *source, const Endpoint *to) 
 
 cdef inline bint is_mapped(const Endpoint *e) noexcept nogil:
     return e.family == AF_INET6 and memcmp(e.address, b"\0\0\0\0\0\0\0\0\0\0\xff\xff", 12) == 0
+
+
+cdef inline bint is_four(const Endpoint *e) noexcept nogil:
+    return e.family == AF_INET or is_mapped(e)
+
+
+cdef void put_endpoint_text(Buffer *out, const Endpoint *e, bint four) noexcept nogil:
+    if four:
+        put_address(out, AF_INET, e.address + (12 if e.family == AF_INET6 else 0))
+        return
+    if e.family == AF_INET:
+        puts(out, b"::ffff:")
+    put_address(out, e.family, e.address)
 
 
 cdef void put_endpoint_address(Buffer *out, const Endpoint *e, bint four) noexcept nogil:

@@ -189,6 +189,11 @@ DIFFERENCES = [
         until=(1, 26),
     ),
     Difference(
+        "a PROXY header names one family: Dovecot, Postfix and HAProxy refuse one with two",
+        reworded("backend", r"TCP6 2001:db8::1 127\.0\.0\.1", "TCP6 2001:db8::1 ::ffff:127.0.0.1"),
+        frozenset({"PROXY: to the backend, families mixed"}),
+    ),
+    Difference(
         "older nginx: the upstream is logged although there is no login",
         reworded(
             "log",

@@ -181,12 +181,23 @@ class Port:
         return ready(self.socket)
 
 
+class BothFamilies(Port):
+    """Listens for IPv6 and IPv4 on one socket; clients come from 127.0.0.1."""
+
+    def __init__(self) -> None:
+        self.socket = socket.socket(socket.AF_INET6)
+        self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        self.socket.bind(("::", 0))
+        self.socket.listen()
+        self.address = (socket.AF_INET, ("127.0.0.1", self.socket.getsockname()[1]))
+
+
 class Rig:
     """An engine, its listener, an auth server, a backend and a log, all torn down and checked for descriptors
     that stay open.
 
-    ``family`` is that of all three sockets; with AF_UNIX they are in ``directory``. Other options are
-    Server's.
+    ``family`` is that of all three sockets; with AF_UNIX they are in ``directory``. ``listener`` makes one in
+    place of the usual. Other options are Server's.
     """
 
     def __init__(
@@ -197,6 +208,7 @@ class Rig:
         engine: dict[str, Any] | None = None,
         flags: int = 0,
         level: int = 7,
+        listener: Callable[[], Port] | None = None,
         **options: Any,
     ) -> None:
         self._before = descriptors()
@@ -204,6 +216,9 @@ class Rig:
         self.listener, self.auth, self.backend = (
             Port(family, str(directory / name) if directory else "") for name in ("mail", "auth", "backend")
         )
+        if listener is not None:
+            self.listener.socket.close()
+            self.listener = listener()
         self._log = os.memfd_create("log")
         settings: dict[str, Any] = {
             "protocol": "imap",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.engine import INTERNAL, Rig, until
+from support.engine import INTERNAL, BothFamilies, Rig, until
 from support.pki import PKI
 
 from fastmail._speedups import LISTEN_PROXY_PROTOCOL, LISTEN_SSL, TLSContext, proxy_header
@@ -233,7 +233,8 @@ def backend_header(rig: Rig, header: bytes = b"") -> tuple[bytes, int]:
         told += backend.read(struct.unpack("!H", told[14:])[0])
     backend.send(b"* OK hi\r\n")
     assert backend.line() == b'a LOGIN "user" "pass"\r\n'
-    return told, client.socket.getsockname()[1]
+    name = client.socket.getsockname()
+    return told, name[1] if name else 0
 
 
 @pytest.mark.directive("proxy_protocol")
@@ -253,18 +254,70 @@ def test_version_2_for_the_backend() -> None:
         assert told == head + struct.pack("!I", crc32c(head + bytes(4)))
 
 
+BELIEVED = {"flags": LISTEN_PROXY_PROTOCOL, "set_real_ip_from": [network("127.0.0.1", 32)]}
+
+
 def test_families_mixed() -> None:
-    local = [network("127.0.0.1", 32)]
-    options = {"flags": LISTEN_PROXY_PROTOCOL, "set_real_ip_from": local}
+    """One family a header: Dovecot, Postfix and HAProxy refuse one of two."""
+    options = BELIEVED
     with Rig(proxy_protocol=1, **options) as rig:  # type: ignore[arg-type]
         told, _ = backend_header(rig, HEADERS[1][0])
         listen = rig.listener.address[1][1]
-        assert told == f"PROXY TCP6 2001:db8::1 127.0.0.1 1111 {listen}\r\n".encode()
+        assert told == f"PROXY TCP6 2001:db8::1 ::ffff:127.0.0.1 1111 {listen}\r\n".encode()
     with Rig(proxy_protocol=2, **options) as rig:  # type: ignore[arg-type]
         told, _ = backend_header(rig, HEADERS[1][0])
         mapped = socket.inet_pton(socket.AF_INET6, "::ffff:127.0.0.1")
         assert told[12:16] == b"\x21\x21\0\x2b"
         assert told[16:48] == socket.inet_pton(socket.AF_INET6, "2001:db8::1") + mapped
+
+
+@pytest.mark.parametrize(
+    ("client", "addresses"),
+    [
+        ("192.0.2.1", "TCP6 ::ffff:192.0.2.1 ::1"),
+        ("::ffff:192.0.2.1", "TCP6 ::ffff:192.0.2.1 ::1"),
+        ("2001:db8::1", "TCP6 2001:db8::1 ::1"),
+    ],
+)
+def test_client_in_front_of_an_ipv6_listener(client: str, addresses: str) -> None:
+    family = "TCP6" if ":" in client else "TCP4"
+    options = BELIEVED | {"set_real_ip_from": [network("::1", 128)]}
+    with Rig(proxy_protocol=1, family=socket.AF_INET6, **options) as rig:  # type: ignore[arg-type]
+        told, _ = backend_header(rig, f"PROXY {family} {client} {client} 1111 143\r\n".encode())
+        listen = rig.listener.address[1][1]
+        assert told == f"PROXY {addresses} 1111 {listen}\r\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("client", "addresses"),
+    [
+        ("192.0.2.1", "TCP4 192.0.2.1 127.0.0.1"),
+        ("::ffff:192.0.2.1", "TCP6 ::ffff:192.0.2.1 ::ffff:127.0.0.1"),
+    ],
+)
+def test_client_of_a_listener_for_both_families(client: str, addresses: str) -> None:
+    """Its own address is a mapped one there; what came as IPv4 stays so."""
+    family = "TCP6" if ":" in client else "TCP4"
+    with Rig(proxy_protocol=1, listener=BothFamilies, **BELIEVED) as rig:  # type: ignore[arg-type]
+        told, _ = backend_header(rig, f"PROXY {family} {client} {client} 1111 143\r\n".encode())
+        listen = rig.listener.address[1][1]
+        assert told == f"PROXY {addresses} 1111 {listen}\r\n".encode()
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_proxy_in_front_on_a_unix_socket(tmp_path: Path, version: int) -> None:
+    """The proxy in front says where the client has connected to."""
+    options = BELIEVED | {"set_real_ip_from": [(socket.AF_UNIX, b"", 0)]}
+    options |= {"family": socket.AF_UNIX, "directory": tmp_path, "proxy_protocol": version}
+    with Rig(**options) as rig:  # type: ignore[arg-type]
+        told, _ = backend_header(rig, b"PROXY TCP4 192.0.2.1 198.51.100.9 1111 143\r\n")
+        if version == 1:
+            assert told == b"PROXY TCP4 192.0.2.1 198.51.100.9 1111 143\r\n"
+        else:
+            addresses = socket.inet_aton("192.0.2.1") + socket.inet_aton("198.51.100.9")
+            assert told[12:28] == b"\x21\x11\0\x13" + addresses + struct.pack("!HH", 1111, 143)
+        told, _ = backend_header(rig, b"PROXY UNKNOWN\r\n")
+        assert told[:15] == b"PROXY UNKNOWN\r\n" if version == 1 else told[12:16] == b"\x20\0\0\x07"
 
 
 def test_backend_that_refuses_before_the_header() -> None:
