@@ -166,7 +166,7 @@ class Server:
         proxy_pass_error_message: bool = False,
         xclient: bool = True,
         proxy_smtp_auth: bool = False,
-        proxy_pipelining: bool = False,
+        proxy_pipelining: bool | None = None,
         proxy_preconnect: bool = False,
         smtp_greeting_delay: int = 0,
         log: Sequence[LogTarget] = (),

@@ -59,6 +59,7 @@ def _path(statement: Statement, default: Callable[[Environment], str]) -> str:
 BLOCK = Kind("block", _nothing)
 _PAGE = Computed("page size", lambda environment: resource.getpagesize())
 _HOST_NAME = Computed("host name", lambda environment: environment.host_name)
+_PIPELINING = Computed("`off` in POP3, `on` in IMAP and SMTP", lambda environment: None)
 _NO_LOGS = Computed(f"`{FASTMAIL.error_log} error`", lambda environment: ())
 _LOG = Kind("log", error_log.parse, repeats=True)
 _NETWORKS = Kind("network", resolver.parse_network, repeats=True)
@@ -258,9 +259,15 @@ PROXY = (
               "and drop the connection, unused, if it names another. Who tries passwords then makes "
               "connections to backends. Each worker remembers 4096 users per server. An addition of "
               "fastmail."),
-    Directive("proxy_pipelining", _MAIL, _1, FLAG, False, _VALUE,
-              "Send USER and PASS to POP3 backends at once; they must all have PIPELINING (RFC 2449). SMTP "
-              "backends say so themselves, and need no directive. An addition of fastmail."),
+    Directive("proxy_pipelining", _MAIL, _1, FLAG, _PIPELINING, _VALUE,
+              "Sends a backend several commands at once instead of waiting for each reply: USER with PASS to "
+              "POP3 backends, which must all have PIPELINING (RFC 2449); MAIL with RCPT to SMTP backends "
+              "that offer PIPELINING, and LOGIN with its literals to IMAP backends that offer LITERAL+. An "
+              "addition of fastmail."),
+    Directive("proxy_socket_keepalive", _MAIL, _1, FLAG, False, _VALUE,
+              "Enables TCP keepalive (`SO_KEEPALIVE`) on connections to backends, as in nginx's `http` and "
+              "`stream`. The intervals are the system's (`net.ipv4.tcp_keepalive_time`). An addition of "
+              "fastmail."),
     Directive("xclient", _MAIL, _1, FLAG, True, _VALUE, "Tell the SMTP backend about the client (XCLIENT)."),
     Directive("proxy_bind", _MAIL, _SOME, Kind("addresses or off", proxy_bind.parse), (), _VALUE,
               "Local addresses, with or without a port, to connect to backends from: those of the backend's "

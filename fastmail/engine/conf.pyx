@@ -64,7 +64,8 @@ cdef struct ServerConf:
     bint proxy_pass_error_message
     bint xclient
     bint proxy_smtp_auth
-    bint proxy_pipelining       # POP3: USER and PASS at once
+    bint proxy_pipelining       # commands at once: POP3 whatever is offered, IMAP and SMTP if it is
+    bint proxy_keepalive        # SO_KEEPALIVE towards backends
     uint64_t resolver_timeout   # 0: no resolver
     int proxy_protocol          # towards backends: 0 (off), 1 or 2
     SSL_CTX *proxy_tls          # NULL: backends are spoken to in clear
@@ -121,8 +122,8 @@ cdef class Server:
                  capabilities=(), uint64_t client_buffer=4096, uint64_t timeout=60_000,
                  uint32_t max_errors=5, uint64_t proxy_buffer=4096,
                  uint64_t proxy_timeout=86_400_000, bint proxy_pass_error_message=False,
-                 bint xclient=True, bint proxy_smtp_auth=False, bint proxy_pipelining=False,
-                 bint proxy_preconnect=False,
+                 bint xclient=True, bint proxy_smtp_auth=False, proxy_pipelining=None,
+                 bint proxy_preconnect=False, bint proxy_socket_keepalive=False,
                  uint64_t smtp_greeting_delay=0, log=(), str starttls="off",
                  TLSContext tls=None, bint auth_http_pass_client_cert=False,
                  int proxy_protocol=0, set_real_ip_from=(),
@@ -166,7 +167,9 @@ cdef class Server:
         c.proxy_pass_error_message = proxy_pass_error_message
         c.xclient = xclient
         c.proxy_smtp_auth = proxy_smtp_auth
-        c.proxy_pipelining = proxy_pipelining
+        # POP3 backends announce it in CAPA only, which is not asked for.
+        c.proxy_pipelining = protocol != "pop3" if proxy_pipelining is None else proxy_pipelining
+        c.proxy_keepalive = proxy_socket_keepalive
         if proxy_preconnect:
             c.last_backends = last_backends_new()
             if c.last_backends == NULL:

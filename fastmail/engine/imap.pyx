@@ -28,6 +28,7 @@ cdef enum ImapVerb:
 cdef enum:
     IMAP_ARGUMENTS = 3
     IMAP_LINE_MAX = 1000        # a longer LOGIN goes out in literals: RFC 2683 section 3.2.1.5
+    IMAP_LINE_FIXED = 13        # bytes of it besides the tag and the two values
 
 
 cdef tuple imap_capability(bytes server_name, list capabilities, uint32_t auth, StartTls starttls):
@@ -333,18 +334,15 @@ cdef UpstreamStep imap_send_login(Login *l) noexcept nogil:
     l.action = b"sending LOGIN command to upstream"
     put(&l.order, l.tag, l.tag_size)
     puts(&l.order, b"LOGIN ")
-    if login.size + password.size < IMAP_LINE_MAX and imap_quotable(login) and imap_quotable(password):
+    if l.tag_size + login.size + password.size + IMAP_LINE_FIXED <= IMAP_LINE_MAX \
+            and imap_quotable(login) and imap_quotable(password):
         put_imap_quoted(&l.order, login)
         puts(&l.order, b" ")
         put_imap_quoted(&l.order, password)
         puts(&l.order, b"\r\n")
-        if buffer_used(&l.order) <= IMAP_LINE_MAX:
-            credentials_wipe(l)
-            l.upstream = IMAP_UP_LOGIN
-            return UP_NEXT
-        buffer_free(&l.order)
-        put(&l.order, l.tag, l.tag_size)
-        puts(&l.order, b"LOGIN ")
+        credentials_wipe(l)
+        l.upstream = IMAP_UP_LOGIN
+        return UP_NEXT
     put_literal(&l.order, &l.login, not l.literal_plus_offered)
     l.upstream = IMAP_UP_USER
     if l.literal_plus_offered:
@@ -416,7 +414,7 @@ cdef UpstreamStep imap_upstream(Login *l, Span line) noexcept nogil:
             return UP_REJECTED
         if upstream_starts_tls(l):
             return imap_send(l, IMAP_UP_CAPABILITY, b"CAPABILITY\r\n", b"sending CAPABILITY to upstream")
-        l.literal_plus_offered = imap_literal_plus(line)
+        l.literal_plus_offered = l.server.proxy_pipelining and imap_literal_plus(line)
         return imap_send_login(l)
     if l.upstream == IMAP_UP_CAPABILITY:
         return imap_start_tls(l, line)

@@ -386,8 +386,8 @@ cdef UpstreamStep smtp_upstream(Login *l, Span line) noexcept nogil:
         return smtp_send_hello(l)
     if l.line > 0 and l.upstream == SMTP_UP_OFFERS and smtp_offers(line, b"STARTTLS"):
         l.starttls_offered = True
-    if l.line > 0 and l.upstream in (SMTP_UP_HELLO, SMTP_UP_CLIENT_HELLO) \
-            and smtp_offers(line, b"PIPELINING"):
+    if l.line > 0 and l.server.proxy_pipelining and smtp_offers(line, b"PIPELINING") \
+            and l.upstream in (SMTP_UP_HELLO, SMTP_UP_CLIENT_HELLO, SMTP_UP_OWN_HELLO):
         l.pipelining_offered = True
     if line.size >= 4 and line.data[3] == 45:
         return UP_SKIP

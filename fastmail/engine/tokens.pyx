@@ -103,25 +103,20 @@ cdef bint put_xtext(Buffer *out, Span s) noexcept nogil:
 
 
 cdef bint imap_quotable(Span s) noexcept nogil:
-    """Can be sent as a quoted string (RFC 3501 section 9: any 7-bit character but CR, LF, NUL)."""
+    """Can be sent as a quoted string without escapes (RFC 3501 section 9: any 7-bit character but CR, LF,
+    NUL, quote and backslash). Not every backend removes escapes."""
     cdef size_t i
     cdef uint8_t c
     for i in range(s.size):
         c = <uint8_t> s.data[i]
-        if c == 0 or c == 10 or c == 13 or c >= 128:
+        if c == 0 or c == 10 or c == 13 or c == 34 or c == 92 or c >= 128:
             return False
     return True
 
 
 cdef bint put_imap_quoted(Buffer *out, Span s) noexcept nogil:
-    cdef size_t i, plain = 0
     put(out, b'"', 1)
-    for i in range(s.size):
-        if s.data[i] == 34 or s.data[i] == 92:
-            put(out, s.data + plain, i - plain)
-            put(out, b"\\", 1)
-            plain = i
-    put(out, s.data + plain, s.size - plain)
+    put_span(out, s)
     return put(out, b'"', 1)
 
 

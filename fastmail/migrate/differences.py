@@ -187,22 +187,23 @@ the byte.
         (
             Difference(
                 """\
-**IMAP logins** come in one line, `LOGIN "user" "password"`, if both are printable ASCII and the line is short enough;
-otherwise in literals, as nginx sends them, which need no go-ahead if the backend's greeting offers LITERAL+. It
-saves two round trips.
+**IMAP logins** come in one line, `LOGIN "user" "password"`, if both are ASCII without quotes and backslashes and the
+line is short enough; otherwise in literals, as nginx sends them, which need no go-ahead if the backend's greeting
+offers LITERAL+ (`proxy_pipelining off` waits for it). It saves two round trips.
 """,
                 protocol("imap"),
             ),
             Difference(
                 """\
-**SMTP envelopes** without a login: MAIL and RCPT come together if the backend's last EHLO reply offers PIPELINING.
+**SMTP envelopes** without a login: MAIL and RCPT come together if the backend's last EHLO reply offers PIPELINING;
+`proxy_pipelining off` sends them one after the other.
 """,
                 servers(lambda server: server.protocol == "smtp" and "none" in mechanisms(server)),
             ),
             Difference(
                 """\
-**`proxy_pipelining`** (USER and PASS of POP3 together) and **`proxy_preconnect`** (connecting before the auth server
-has answered) are additions, and off.
+**`proxy_pipelining on`** in POP3 (USER and PASS together), **`proxy_preconnect`** (connecting before the auth server
+has answered) and **`proxy_socket_keepalive`** are additions, and off.
 """,
                 never,
             ),
@@ -227,6 +228,30 @@ client's command.
 would begin another command, or another field. The client gets the internal error.
 """,
                 servers(lambda server: server.protocol == "pop3" or server["proxy_smtp_auth"]),
+            ),
+            Difference(
+                """\
+**SMTP senders without a login** hear a permanent refusal (5yz) of their MAIL, of their HELO or EHLO, or of their
+address (554 to XCLIENT) from the backend, `proxy_pass_error_message` or not. nginx answers 451, and they try again for
+days.
+""",
+                servers(lambda server: server.protocol == "smtp" and "none" in mechanisms(server)),
+            ),
+            Difference(
+                """\
+**HELO or EHLO with an address literal** that the backend refuses for good is sent again with `server_name`; nginx
+ends the session with 451.
+""",
+                servers(lambda server: server.protocol == "smtp" and bool(server["xclient"])),
+            ),
+            Difference(
+                """\
+**PROXY headers of version 1** name one family: where the client and the address that it connected to have different
+ones, the IPv4 address is sent mapped (`::ffff:192.0.2.1`), as in version 2. nginx sends both as they are, which
+Dovecot, Postfix and HAProxy refuse. If a proxy in front came over a unix socket, the header names the destination
+that it gave; nginx sends UNKNOWN.
+""",
+                servers(lambda server: server["proxy_protocol"] != "off"),
             ),
             Difference(
                 """\

@@ -142,6 +142,7 @@ def envelope(
 PIPELINING = [
     envelope("offered", [*TO_GROUP, ("250 s", b""), ("250 r", b"")]),
     envelope("both replies at once", [*TO_GROUP, ("250 s\n250 r", b"")]),
+    envelope("turned off", [*TO_MAIL[:-1], (OFFER, MAIL), ("250 s", RCPT), ("250 r", b"")], proxy_pipelining=False),
     envelope("a refused recipient", [*TO_GROUP, ("250 s\n550-who\n550 is that", b"")], reply="550-who\n550 is that"),
     envelope("a refused sender", [*TO_GROUP, ("451 later\n503 first", b"")], "rejected", INTERNAL,
              f'error: {SENT}"451 later"'),

@@ -124,6 +124,11 @@ MAIL = [
     ("proxy_bind 127.0.0.1:x;", 'invalid port in proxy_bind "127.0.0.1:x"'),
     ("proxy_bind unix:/s;", 'invalid address "unix:/s"'),
     ("proxy_bind a.invalid;", 'host not found in proxy_bind "a.invalid"'),
+    ("proxy_pipelining 1;", 'invalid value "1" in "proxy_pipelining" directive, it must be "on" or "off"'),
+    (
+        "proxy_socket_keepalive 1;",
+        'invalid value "1" in "proxy_socket_keepalive" directive, it must be "on" or "off"',
+    ),
     ("proxy_buffer 1g;", '"proxy_buffer" directive invalid value'),
     ("imap_auth apop;", 'invalid value "apop"'),
     ("pop3_auth login;", 'invalid value "login"'),

@@ -48,15 +48,16 @@ def test_xtext_has_an_inverse(data: bytes) -> None:
 def test_imap_quoting_has_an_inverse(data: bytes) -> None:
     quoted = quote_imap(data)
     if quoted is None:
-        assert set(data) & {0, 10, 13, *range(128, 256)}
+        assert set(data) & {0, 10, 13, *b'"\\', *range(128, 256)}
     else:
-        assert re.fullmatch(rb'"(?:[^"\\\r\n\0\x80-\xff]|\\["\\])*"', quoted)  # RFC 3501 section 9
-        assert re.sub(rb"\\(.)", rb"\1", quoted[1:-1], flags=re.DOTALL) == data
+        assert re.fullmatch(rb'"[^"\\\r\n\0\x80-\xff]*"', quoted)  # RFC 3501 section 9
+        assert quoted[1:-1] == data
 
 
 @pytest.mark.parametrize("byte", range(256))
 def test_imap_quotes_seven_bit_text_only(byte: int) -> None:
-    quotable = byte not in (0, 10, 13) and byte < 128
+    """And nothing that would have to be escaped."""
+    quotable = byte not in b'\0\n\r"\\' and byte < 128
     assert (quote_imap(b"a%cb" % byte) is not None) == quotable
 
 
@@ -98,4 +99,4 @@ def test_long_values(size: int) -> None:
     data = data[:size]
     assert decode_base64(b64encode(data)) == data
     assert unquote_to_bytes(escape_http(data)) == data
-    assert quote_imap(b'"' * size) == b'"' + rb"\"" * size + b'"'
+    assert quote_imap(b"x" * size) == b'"' + b"x" * size + b'"'
