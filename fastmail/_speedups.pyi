@@ -168,6 +168,7 @@ class Server:
         proxy_smtp_auth: bool = False,
         proxy_pipelining: bool | None = None,
         proxy_preconnect: bool = False,
+        proxy_socket_keepalive: bool = False,
         smtp_greeting_delay: int = 0,
         log: Sequence[LogTarget] = (),
         starttls: str = "off",  # "off", "on", "only"

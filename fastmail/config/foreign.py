@@ -74,15 +74,16 @@ _UPSTREAM = """buffer_size buffering buffers busy_buffers_size cache cache_backg
     cache_min_uses cache_path cache_revalidate cache_use_stale cache_valid connect_timeout force_ranges
     hide_header ignore_client_abort ignore_headers intercept_errors limit_rate max_temp_file_size
     next_upstream next_upstream_timeout next_upstream_tries no_cache pass pass_header pass_request_body
-    pass_request_headers read_timeout request_buffering send_timeout socket_keepalive store
+    pass_request_headers read_timeout request_buffering send_timeout store
     store_access temp_file_write_size temp_path"""
 _UPSTREAM_SSL = """ssl_certificate ssl_certificate_cache ssl_certificate_key ssl_ciphers ssl_conf_command
     ssl_crl ssl_name ssl_password_file ssl_protocols ssl_server_name ssl_session_reuse
     ssl_trusted_certificate ssl_verify ssl_verify_depth"""
 _GROUPS |= {
-    "fastcgi_": f"{_UPSTREAM} bind catch_stderr index keep_conn param send_lowat split_path_info",
-    "scgi_": f"{_UPSTREAM} bind param",
-    "uwsgi_": f"{_UPSTREAM} bind {_UPSTREAM_SSL} modifier1 modifier2 param string",
+    "fastcgi_": f"""{_UPSTREAM} bind catch_stderr index keep_conn param send_lowat socket_keepalive
+        split_path_info""",
+    "scgi_": f"{_UPSTREAM} bind param socket_keepalive",
+    "uwsgi_": f"{_UPSTREAM} bind {_UPSTREAM_SSL} modifier1 modifier2 param socket_keepalive string",
     "proxy_": f"""{_UPSTREAM} allow_upstream cache_convert_head cookie_domain cookie_flags
         cookie_path download_rate half_close headers_hash_bucket_size headers_hash_max_size http_version
         method protocol_timeout redirect requests responses send_lowat session_drop set_body set_header

@@ -30,10 +30,14 @@ cdef void session_connect(Core *core, Session *s) noexcept nogil:
 
 cdef bint session_open_backend(Core *core, Session *s, bint quiet) noexcept nogil:
     """Begin to connect to upstream_address. False: it failed and, unless ``quiet``, has been logged."""
+    cdef int on = 1
     s.backend.fd = session_connect_from(core, s, quiet)
     if s.backend.fd < 0:
         return False
     s.login.backend_turn = core.turn
+    if s.server.proxy_keepalive and setsockopt(s.backend.fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on)) < 0 \
+            and not quiet:
+        session_say(s, LOG_ALERT, fm_errno(), b"setsockopt(SO_KEEPALIVE) failed, ignored")
     s.backend.cuts = s.login.upstream_address.addr.ss_family == AF_UNIX
     if s.server.proxy_protocol or s.server.proxy_ssl:
         s.backend.blocked = True    # until the connection stands: we speak first

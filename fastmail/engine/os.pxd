@@ -8,6 +8,7 @@ cdef extern from * nogil:
     #include <errno.h>
     #include <fcntl.h>
     #include <netinet/in.h>
+    #include <netinet/tcp.h>
     #include <poll.h>
     #include <pthread.h>
     #include <signal.h>
@@ -191,6 +192,10 @@ cdef extern from * nogil:
         IPPROTO_IP
         IPPROTO_IPV6
         IPV6_V6ONLY
+        IPPROTO_TCP
+        SO_KEEPALIVE
+        TCP_NODELAY
+        TCP_QUICKACK
         IP_BIND_ADDRESS_NO_PORT
         INET_ADDRSTRLEN
         INET6_ADDRSTRLEN

@@ -74,6 +74,7 @@ def _make_server(
         proxy_smtp_auth=server["proxy_smtp_auth"],
         proxy_pipelining=server["proxy_pipelining"],
         proxy_preconnect=server["proxy_preconnect"],
+        proxy_socket_keepalive=server["proxy_socket_keepalive"],
         smtp_greeting_delay=server["smtp_greeting_delay"],
         log=log,
         proxy_protocol=_PROXY_VERSIONS[server["proxy_protocol"]],
