@@ -302,6 +302,8 @@ cdef void auth_read(Core *core, AuthConnection *a) noexcept nogil:
         buffer_filled(&answer.data, <uint32_t> n)
         result = answer_feed(answer)
         if result == ANSWER_MORE:
+            if not a.channel.readable:
+                channel_acknowledge(&a.channel)
             continue
         if result == ANSWER_DONE and a.reused and auth_answer_is_none(core, a, answer):
             auth_close(core, a)
@@ -371,6 +373,7 @@ cdef void auth_detach(Core *core, AuthConnection *a, const Answer *answer) noexc
         return
     a.deadline = a.opened + a.server.keepalive_time
     if a.body:  # it holds the place of one that could be used
+        channel_acknowledge(&a.channel)
         a.deadline = min(a.deadline, core.clock.now + a.server.auth_timeout)
     timer_start(&core.wheel, &core.idle_timer, a.deadline)
 

@@ -54,21 +54,21 @@ cdef void session_put_proxy_header(Session *s) noexcept nogil:
     cdef Login *l = s.login
     cdef sockaddr_storage local
     cdef socklen_t size = sizeof(local)
+    cdef Address named
     cdef Endpoint source, to
     memset(&local, 0, sizeof(local))
     getsockname(s.client.fd, <sockaddr *> &local, &size)
     endpoint_of(&to, &local)
-    cdef Address named
-    source.family = s.family
-    source.port = s.port
-    memcpy(source.address, s.address, 16)
-    if s.server.proxy_protocol == 1:
     if not is_internet(&to) and l.proxy != NULL and l.proxy.known:
         # A proxy in front on a unix socket, believed: it says where the client has connected to.
         memset(&named, 0, sizeof(named))
         if numeric_address(buffer_span(&l.proxy.destination), &named):
             endpoint_of(&to, &named.addr)
             to.port = l.proxy.destination_port
+    source.family = s.family
+    source.port = s.port
+    memcpy(source.address, s.address, 16)
+    if s.server.proxy_protocol == 1:
         put_proxy_v1(&l.order, &source, &to)
     else:
         put_proxy_v2(&l.order, &source, &to, s.client.ssl)
@@ -133,9 +133,11 @@ cdef void session_login(Core *core, Session *s) noexcept nogil:
     cdef uint32_t room
     cdef ssize_t n
     cdef UpstreamStep step
+    cdef bint unanswered = False    # something has come, and nothing gone since
     if s.backend.hangup and s.backend.ssl == NULL and session_guess_failed(core, s):
         return                      # whatever it may have said before: it did not wait for us
     while True:
+        unanswered = unanswered and l.order.end == l.order.start
         if not session_send_order(core, s):
             return
         if l.tls_due:
@@ -146,6 +148,8 @@ cdef void session_login(Core *core, Session *s) noexcept nogil:
                 return
             continue
         if not s.backend.readable:
+            if unanswered:
+                channel_acknowledge(&s.backend)
             return
         l.action = b"reading response from upstream"
         room = upstream_room(l)
@@ -165,6 +169,7 @@ cdef void session_login(Core *core, Session *s) noexcept nogil:
             session_internal_error(core, s)
             return
         buffer_filled(&l.reply, <uint32_t> n)
+        unanswered = True
         step = upstream_run(l)
         if step == UP_ACCEPTED:
             relay_start(core, s)

@@ -27,6 +27,8 @@ cdef void session_commands(Core *core, Session *s) noexcept nogil:
             return
         if not s.client.readable:
             login_rest(l)
+            if reads and buffer_used(&l.input):
+                channel_acknowledge(&s.client)  # of a command that has not come whole
             return
         if reads == READS_PER_TURN:
             session_later(core, s)

@@ -101,6 +101,7 @@ cdef class Engine:
                 self.servers.append(server)
             self.texts.append(text)
             core.listeners[i].fd = fd
+            listener_sends_at_once(fd)
             core.listeners[i].server = &server.conf
             core.listeners[i].proxy_protocol = bool(flags) and bool(flags[0] & LISTEN_PROXY_PROTOCOL_)
             core.listeners[i].tls = bool(flags) and bool(flags[0] & LISTEN_SSL_)
