@@ -28,6 +28,7 @@ cdef struct Channel:
     uint8_t blocked             # the last send found no room
     uint8_t watched             # EPOLLOUT is in the interest set
     uint8_t cuts                # reads may stop before the end: a unix socket, or TCP urgent data
+    uint8_t urgent              # TCP urgent data has come: splice() stops at it, recv() leaves it out
     # With TLS "readable" is of what libssl has to give, the descriptor has its own:
     uint8_t raw                 # there may be something to receive
     uint8_t ended               # and there never will be again
@@ -73,7 +74,7 @@ cdef inline void channel_event(Channel *c, uint32_t events) noexcept nogil:
     elif events & EPOLLIN:
         c.readable = True
     if events & EPOLLPRI:
-        c.cuts = True
+        c.cuts = c.urgent = True
     if events & (EPOLLOUT | EPOLLHUP | EPOLLERR):
         c.blocked = False
         if c.ssl != NULL and tls_holds(c):

@@ -129,7 +129,8 @@ cdef FlowResult flow_out(Core *core, Flow *f, Channel *to) noexcept nogil:
 
 
 cdef ssize_t flow_fill_pipe(Core *core, Flow *f, Channel *source) noexcept nogil:
-    """Splice into the (empty) pipe, so that EAGAIN can only mean the socket."""
+    """Splice into the (empty) pipe, so that EAGAIN can only mean the socket. Urgent data of which no event
+    has told yet looks like the end where the sender has ended (0), else like a pause."""
     cdef ssize_t n
     while True:
         n = splice(source.fd, NULL, f.pipe.fds[1], NULL, f.pipe.size, SPLICE_F_MOVE | SPLICE_F_NONBLOCK)
@@ -137,7 +138,6 @@ cdef ssize_t flow_fill_pipe(Core *core, Flow *f, Channel *source) noexcept nogil
             f.piped = <uint32_t> n
             return n
         if n == 0:
-            source.readable = False
             return IO_CLOSED
         if fm_errno() == EAGAIN:
             source.readable = False
@@ -167,7 +167,8 @@ cdef ssize_t flow_copy(Core *core, Flow *f, Channel *source, Channel *to) noexce
             sent = 0
     if sent < n and not flow_keep(f, core.shared + sent, <size_t> (n - sent)):
         return IO_ERROR
-    if n == SHARED_SIZE and f.pending == NULL and not f.bulk and source.ssl == NULL and to.ssl == NULL:
+    if n == SHARED_SIZE and f.pending == NULL and not f.bulk and source.ssl == NULL and to.ssl == NULL \
+            and not source.urgent:
         f.pipe = pipe_borrow(core)
         f.bulk = f.pipe != NULL
     return n
@@ -193,7 +194,12 @@ cdef FlowResult flow_run(Core *core, Session *s, bint up) noexcept nogil:
             if f.bulk:
                 flow_return_pipe(core, f)
             return FLOW_WAIT
+        if f.bulk and source.urgent:
+            flow_return_pipe(core, f)
         n = flow_fill_pipe(core, f, source) if f.bulk else flow_copy(core, f, source, to)
+        if n == IO_CLOSED and f.bulk:       # recv() knows whether it is
+            source.urgent = True
+            continue
         if to.blocked and to.ssl != NULL:
             channel_watch_out(core, to, s, TAG_BACKEND if up else TAG_CLIENT)
         if n == IO_AGAIN and source.readable:

@@ -1,4 +1,4 @@
-"""No login waits for a delayed acknowledgement: peers that write in pieces, with Nagle's algorithm (RFC 896)."""
+"""No login waits for a delayed acknowledgement: peers with Nagle's algorithm (RFC 896) write in pieces."""
 
 import contextlib
 import os
@@ -110,7 +110,7 @@ def two_replies_at_once(rig: Rig) -> None:
     ],
 )
 def test_nobody_waits(login: Callable[[Rig], None], options: dict[str, Any]) -> None:
-    """On a busy machine an acknowledgement may be late for want of the processor: one login without is enough."""
+    """A busy machine may delay an acknowledgement as well: one prompt login is enough."""
     with own_network():
         for _ in range(LOGINS):
             before = delayed()

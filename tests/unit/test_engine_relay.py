@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -214,6 +215,32 @@ def test_a_sender_that_stops_half_way_keeps_no_pipe(up: bool) -> None:
         assert rig.stat("relaying") == 1
         source.send(b"the rest\r\n")
         assert sink.line() == b"the rest\r\n"
+
+
+@pytest.mark.parametrize("ends_after", [False, True], ids=["goes on", "ends"])
+@pytest.mark.parametrize("up", [False, True], ids=["down", "up"])
+def test_urgent_data_behind_a_full_pipe(up: bool, ends_after: bool) -> None:
+    """splice() stops at it, and then says that there is nothing, or that it was the end."""
+    rest = payload(200_000)
+    with Rig() as rig:
+        source, sink = ends(rig, up)
+        due = rig.fill(source, sink, payload(MIB))
+        assert rig.stat("pipes_lent") == 1
+        with ThreadPoolExecutor(1) as pool:
+            sent = pool.submit(send_urgently, source, rest, ends_after)
+            assert sink.read(len(due + rest)) == due + rest
+            sent.result()
+        if ends_after:
+            assert sink.rest() == b""
+            rig.quiet()
+
+
+def send_urgently(peer: Peer, rest: bytes, ends_after: bool) -> None:
+    """A byte of urgent data, which is no part of the stream, and what follows it."""
+    assert peer.socket.send(b"!", socket.MSG_OOB) == 1
+    peer.send(rest)
+    if ends_after:
+        peer.shut()
 
 
 @pytest.mark.parametrize("up", [False, True], ids=["down", "up"])
