@@ -7,6 +7,7 @@ import encodings.idna  # noqa: F401  looked up by name, too late for an unprivil
 import os
 import socket
 import ssl
+from collections import deque
 from collections.abc import Callable
 from errno import ECONNREFUSED, EIO, ETIMEDOUT
 from typing import Protocol
@@ -17,7 +18,15 @@ from aiohttp.http import HttpVersion10, HttpVersion11
 from yarl import URL
 
 from fastmail._speedups import AUTH_CLOSED, AUTH_TIMED_OUT
-from fastmail.auth.connection import ClientRequest, Exchange, Incomplete, Response, current, pool
+from fastmail.auth.connection import (
+    MAX_CONNECTIONS,
+    ClientRequest,
+    Exchange,
+    Incomplete,
+    Response,
+    current,
+    pool,
+)
 from fastmail.auth.request import NotCarried, parse
 from fastmail.config import AuthHttp
 from fastmail.config.address import print_address
@@ -60,22 +69,49 @@ class AuthClient:
         self._error = error
         self._session: aiohttp.ClientSession | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
+        self._waiting: deque[tuple[float, int, bytes]] = deque()
         scheme = "https" if auth_http.scheme == "https" else "http"
         port = "" if auth_http.family == socket.AF_UNIX else f":{auth_http.address[1]}"
         self._origin = f"{scheme}://{auth_http.host}{port}"
 
     def ask(self, handle: int, request: bytes) -> None:
-        """Begin the exchange of the session ``handle``; the engine gets its end in any case."""
-        task = asyncio.get_running_loop().create_task(self._exchange(handle, request))
+        """Begin the exchange of the session ``handle``; the engine gets its end in any case.
+
+        With MAX_CONNECTIONS under way it waits its turn, as bytes: a task and all that aiohttp makes for it
+        take thirty times the memory.
+        """
+        loop = asyncio.get_running_loop()
+        if len(self._tasks) >= MAX_CONNECTIONS:
+            self._waiting.append((loop.time() + self._timeout, handle, request))
+        else:
+            self._begin(handle, request, self._timeout)
+
+    def _begin(self, handle: int, request: bytes, timeout: float) -> None:
+        task = asyncio.get_running_loop().create_task(self._exchange(handle, request, timeout))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        """The next one's turn. Its time to connect has begun when it was asked for."""
+        self._tasks.discard(task)
+        while self._waiting and not self._closed:
+            deadline, handle, request = self._waiting.popleft()
+            left = deadline - asyncio.get_running_loop().time()
+            if left > 0:
+                self._begin(handle, request, left)
+                return
+            self._engine.auth_failed(handle, AUTH_TIMED_OUT)
 
     async def settled(self) -> None:
         """Wait until nothing is under way."""
-        await asyncio.gather(*self._tasks)
+        while self._tasks:
+            await asyncio.wait(self._tasks)
 
     async def close(self) -> None:
         """Give up what is under way and close every connection."""
+        self._closed = True
+        self._waiting.clear()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -83,8 +119,8 @@ class AuthClient:
         if self._session is not None:
             await self._session.close()
 
-    async def _exchange(self, handle: int, request: bytes) -> None:
-        exchange = Exchange(self._timeout)
+    async def _exchange(self, handle: int, request: bytes, timeout: float) -> None:
+        exchange = Exchange(request, self._timeout, timeout)
         current.set(exchange)
         response = None
         error: Exception = Incomplete()
@@ -121,7 +157,6 @@ class AuthClient:
         url = URL(self._origin + request.target, encoded=True)
         if url.raw_path_qs != request.target:
             raise NotCarried("URI is not a plain path")
-        exchange.fields = request.fields
         async with exchange.deadline:
             return await self._open().get(
                 url, headers=request.fields, allow_redirects=False, server_hostname=self._tls_name

@@ -84,12 +84,12 @@ def header_end(data: bytes | bytearray, start: int = 0) -> int:
 class Exchange:
     """One request under way: its deadline, and where its answer's header arrives."""
 
-    def __init__(self, timeout: float) -> None:
-        self.fields: list[tuple[str, str]] = []  # of the request, as they have to arrive
+    def __init__(self, request: bytes, timeout: float, to_connect: float) -> None:
+        self.request = request  # as it has to arrive
         self.address = 0  # which of the server's a new connection leads to
         self.sent = False  # a server may have got something of it
         self.timeout = timeout  # seconds
-        self.deadline = asyncio.timeout(timeout)
+        self.deadline = asyncio.timeout(to_connect)
         self.header: bytes | None = None
         """The answer's header as received, once it is complete."""
 
@@ -98,17 +98,44 @@ current: contextvars.ContextVar[Exchange] = contextvars.ContextVar("exchange")
 """The exchange that this task carries: aiohttp passes nothing of ours to its response objects."""
 
 
-class ClientRequest(aiohttp.ClientRequest):
-    """aiohttp's request, compared with what was asked for in the last moment before it is sent.
+class _Verbatim:
+    """A transport to which the next write brings other bytes."""
 
-    aiohttp puts ``Host`` first, and drops a field that stands before the same name in another case.
+    def __init__(self, transport: Any, data: bytes) -> None:
+        self._transport = transport
+        self._data = data
+        self.sent = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, _: bytes) -> None:
+        self.sent = True
+        self._transport.write(self._data)
+
+
+class ClientRequest(aiohttp.ClientRequest):
+    """aiohttp's request, of which the engine's own bytes are sent.
+
+    aiohttp's would be UTF-8, have ``Host`` first, and lack a field that stands before the same name in
+    another case. It writes a request without a body at once, and in one piece.
     """
 
     async def send(self, connection: Any) -> aiohttp.ClientResponse:
-        if list(self.headers.items()) != current.get().fields:
-            raise NotCarried("header lines would be changed")
-        current.get().sent = True
-        return await super().send(connection)
+        protocol = connection.protocol
+        exchange = current.get()
+        exchange.sent = True
+        verbatim = _Verbatim(protocol.transport, exchange.request)
+        protocol.transport = verbatim
+        try:
+            response = await super().send(connection)
+        finally:
+            if protocol.transport is verbatim:
+                protocol.transport = verbatim._transport
+        if not verbatim.sent:
+            connection.close()
+            raise NotCarried("the connection takes no data")
+        return response
 
 
 class Incomplete(Exception):

@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f]")
+_NOT_TEXT = re.compile(r"[^\t -~]")
 _TARGET = re.compile(r"/[!-~]*")
 
 
@@ -16,7 +17,7 @@ class NotCarried(Exception):
 
 @dataclass(frozen=True)
 class Request:
-    """A GET without a body: its target and its header fields in order."""
+    """A GET without a body: its target and its fields in order, ``?`` for what aiohttp might refuse."""
 
     target: str
     fields: list[tuple[str, str]]
@@ -25,7 +26,7 @@ class Request:
 def parse(data: bytes) -> Request:
     """Take ``GET TARGET HTTP/1.x``, header lines and an empty line apart.
 
-    Raises NotCarried for what is not text to aiohttp, which sends UTF-8 without control characters.
+    Raises NotCarried for what is no request, or more than one.
     """
     first, *lines = data.split(b"\r\n")
     method, _, rest = first.partition(b" ")
@@ -43,10 +44,7 @@ def _field(line: bytes) -> tuple[str, str]:
     name = raw_name.decode("latin-1")
     if not separator or _TOKEN.fullmatch(name) is None:
         raise NotCarried("a header line is malformed")
-    try:
-        value = raw_value.decode("utf-8")
-    except UnicodeDecodeError:
-        raise NotCarried(f'header "{name}" is not UTF-8') from None
+    value = raw_value.decode("latin-1")
     if _CONTROL.search(value) is not None:
         raise NotCarried(f'header "{name}" has a control character')
-    return name, value
+    return name, _NOT_TEXT.sub("?", value)

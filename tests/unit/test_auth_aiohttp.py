@@ -13,7 +13,7 @@ from support.ports import reserve
 
 from fastmail._speedups import AUTH_CLOSED, AUTH_TIMED_OUT
 from fastmail.auth.client import AuthClient
-from fastmail.auth.connection import MAX_HEADER, header_end
+from fastmail.auth.connection import MAX_CONNECTIONS, MAX_HEADER, header_end
 from fastmail.config import AuthHttp
 
 # What is sent
@@ -36,6 +36,20 @@ def test_request_reaches_the_server_byte_for_byte() -> None:
     outcomes, server = ask(OK, data)
     assert server.requests == [data]
     assert outcomes == [OK]
+
+
+@pytest.mark.parametrize("keepalive", [0, 1])
+def test_request_that_aiohttp_would_change(keepalive: int) -> None:
+    """Logins may be any bytes but line ends and NUL."""
+    answer = b"HTTP/1.1 200 OK\r\nAuth-Status: OK\r\nContent-Length: 0\r\n\r\n"
+    data = [
+        request(b"Auth-User: caf\xe9", b"Auth-Pass: \xff\xfe\x7f"),
+        request(b"Host: again", b"X-Key: one", b"x-key: two"),
+        request(b"Auth-User: u", "Auth-Pass: p\u00e4ss \u20ac".encode()),
+    ]
+    outcomes, server = ask(answering(answer, answer, answer), *data, keepalive=keepalive)
+    assert server.requests == data
+    assert outcomes == [answer] * 3
 
 
 def test_kept_connection_carries_the_same_bytes_as_http_1_1() -> None:
@@ -62,14 +76,9 @@ def test_unix_socket(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "why"),
     [
-        (request(b"Auth-User: caf\xe9", b"Auth-Pass: secret"), b'header "Auth-User" is not UTF-8'),
-        (request(b"Auth-User: u", b"Auth-Pass: \xff\xfe"), b'header "Auth-Pass" is not UTF-8'),
-        (request(b"Auth-Pass: del\x7f"), b'header "Auth-Pass" has a control character'),
         (request(b"Auth-SMTP-From: a\nb"), b'header "Auth-SMTP-From" has a control character'),
         (request(b"Bad Name: x"), b"a header line is malformed"),
         (request(b"No-Value"), b"a header line is malformed"),
-        (request(b"Host: again"), b"header lines would be changed"),
-        (request(b"X-Key: one", b"x-key: two"), b"header lines would be changed"),
         (request(target=b"?a=b"), b"URI is not a plain path"),
         (request(target=b"/a#b"), b"URI is not a plain path"),
         (request(target=b"/\xe9"), b"URI is not a plain path"),
@@ -395,3 +404,52 @@ def test_a_stopped_client_tells_the_engine_nothing_more() -> None:
 )  # fmt: skip
 def test_header_end(data: bytes, end: int) -> None:
     assert header_end(data) == end
+
+
+def test_logins_beyond_the_connections_wait_their_turn() -> None:
+    """They wait as bytes, not as tasks, and each is answered."""
+    waiting = 40
+
+    async def test() -> None:
+        release = asyncio.Event()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await server.read(reader)
+            await release.wait()
+            writer.write(OK)
+
+        server = Server(serve)
+        engine = Engine()
+        client = AuthClient(engine, await server.start(), timeout=TIMEOUT, keepalive=0, error=print)
+        for handle in range(MAX_CONNECTIONS + waiting):
+            client.ask(handle, request(b"Auth-User: %d" % handle))
+        await asyncio.sleep(0)
+        assert len(asyncio.all_tasks()) <= MAX_CONNECTIONS + 2
+        release.set()
+        for handle in range(MAX_CONNECTIONS + waiting):
+            assert await engine.outcome(handle) == OK
+        await client.settled()
+        assert len(server.requests) == MAX_CONNECTIONS + waiting
+        await client.close()
+        await server.stop()
+
+    run(test)
+
+
+def test_logins_that_wait_too_long_for_a_connection() -> None:
+    async def test() -> None:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await server.read(reader)
+            await reader.read()
+
+        server = Server(serve)
+        engine = Engine()
+        client = AuthClient(engine, await server.start(), timeout=300, keepalive=0, error=print)
+        for handle in range(MAX_CONNECTIONS + 3):
+            client.ask(handle, request())
+        for handle in range(MAX_CONNECTIONS + 3):
+            assert await engine.outcome(handle) == (AUTH_TIMED_OUT, b"")
+        await client.close()
+        await server.stop()
+
+    run(test)
