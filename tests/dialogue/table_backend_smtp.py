@@ -208,4 +208,11 @@ LITERALS = [
          client=f"EHLO [10.0.0.1]\n{AUTH}", options=TOLD_ON, log=(f'{NOT_TAKEN}"501 no"',)),
 ]  # fmt: skip
 
-TABLES = {"permanent": PERMANENT, "literal": LITERALS, "pipelining": PIPELINING, "order": ORDER, "reply": REPLIES, "refused": REFUSED}
+TABLES = {
+    "permanent": PERMANENT,
+    "literal": LITERALS,
+    "pipelining": PIPELINING,
+    "order": ORDER,
+    "reply": REPLIES,
+    "refused": REFUSED,
+}
