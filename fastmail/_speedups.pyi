@@ -177,6 +177,7 @@ class Server:
         proxy_protocol: int = 0,  # version of the header that backends get; 0: none
         set_real_ip_from: Sequence[Network] = (),
         max_commands: int = 1000,
+        max_auth_attempts: int = 1,
         proxy_bind: Sequence[tuple[Address, bytes]] = (),  # local addresses, and what the log calls them
         resolver_timeout: int = 0,  # of one lookup; 0: clients' host names are not looked for
         proxy_tls: TLSContext | None = None,  # towards backends: from the first byte, or after STARTTLS

@@ -172,6 +172,10 @@ CORE = (
     Directive("max_commands", _MAIL, _1, NUMBER, 1000, _VALUE,
               "Commands, SASL responses among them, that a session may send before its login succeeds; one "
               "more closes it. An addition of fastmail that freenginx and Angie have too."),
+    Directive("max_auth_attempts", _MAIL, _1, NUMBER, 1, _VALUE,
+              "Ends a session at its Nth login, if that is refused without `Auth-Wait`. Refusals before it "
+              "are held back for 1, 2, 4, 8 and then 16 seconds; then the client may try again, within a new "
+              "`timeout`. A refusal with `Auth-Wait` never ends a session. Not in nginx."),
     Directive("resolver", _MAIL, _SOME, Kind("servers or off", resolver.parse_resolver), None, _VALUE,
               "Name servers (`ADDRESS[:PORT]`) for the host names of SMTP clients, which are told to auth "
               "server and backend. `valid=TIME` is how long an answer holds, whatever it says itself; "

@@ -9,6 +9,8 @@ cdef enum Outcome:
 
 cdef enum:
     AGAIN_MIN = 1000            # milliseconds: an answer WAIT without a time must not become a storm
+    REFUSED_WAIT = 1000         # milliseconds before the first refusal of several, doubled for each after it
+    REFUSED_DOUBLED = 4         # at most so often
 
 
 cdef const char *method_name(Method method) noexcept nogil:
@@ -111,6 +113,8 @@ cdef Outcome auth_judge(Login *l) noexcept nogil:
         l.tried = REASON_AUTH_TEMP_FAILED if answer_is_temporary(a) else REASON_AUTH_FAILED
         l.server.protocol.rejected(l, field(a, &a.status), field(a, &a.error_code))
         credentials_wipe(l)
+        if l.wait == 0:
+            auth_refused(l)
         return OUTCOME_REJECTED
     if a.again:
         if l.wait == 0:
@@ -135,6 +139,14 @@ cdef Outcome auth_judge(Login *l) noexcept nogil:
             note_server(l, b"sent invalid server address:", field(a, &a.server))
         return OUTCOME_ERROR
     return OUTCOME_PROXY
+
+
+cdef void auth_refused(Login *l) noexcept nogil:
+    """Without Auth-Wait: hold the refusal back and go on (max_auth_attempts), or say that we close."""
+    if l.attempt < l.server.max_auth_attempts:
+        l.wait = <uint64_t> REFUSED_WAIT << min(l.attempt - 1, <uint32_t> REFUSED_DOUBLED)
+    else:
+        say_goodbye(l, b"4.7.0", b"closing connection")
 
 
 cdef inline bint is_unix(Span s) noexcept nogil:

@@ -61,6 +61,7 @@ cdef struct ServerConf:
     uint64_t greeting_delay
     uint32_t max_errors
     uint32_t max_commands
+    uint32_t max_auth_attempts  # refusals without Auth-Wait that end a session; 0 is as 1
     bint proxy_pass_error_message
     bint xclient
     bint proxy_smtp_auth
@@ -127,7 +128,8 @@ cdef class Server:
                  uint64_t smtp_greeting_delay=0, log=(), str starttls="off",
                  TLSContext tls=None, bint auth_http_pass_client_cert=False,
                  int proxy_protocol=0, set_real_ip_from=(),
-                 uint32_t max_commands=1000, proxy_bind=(), uint64_t resolver_timeout=0,
+                 uint32_t max_commands=1000, uint32_t max_auth_attempts=1, proxy_bind=(),
+                 uint64_t resolver_timeout=0,
                  TLSContext proxy_tls=None, bint proxy_ssl_starttls=False, bint proxy_ssl_verify=False,
                  bytes proxy_ssl_name=b"", bint proxy_ssl_server_name=False,
                  bint proxy_ssl_session_reuse=True, auth_http_cache=None):
@@ -164,6 +166,7 @@ cdef class Server:
         c.greeting_delay = smtp_greeting_delay
         c.max_errors = max_errors
         c.max_commands = max_commands
+        c.max_auth_attempts = max_auth_attempts
         c.proxy_pass_error_message = proxy_pass_error_message
         c.xclient = xclient
         c.proxy_smtp_auth = proxy_smtp_auth

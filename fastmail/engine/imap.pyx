@@ -76,7 +76,7 @@ cdef void imap_internal_error(Login *l) noexcept nogil:
 
 
 cdef void imap_goodbye(Login *l, const char *code, const char *why) noexcept nogil:
-    """RFC 9051 section 3.4: a server says BYE before it closes."""
+    """RFC 9051 section 3.4: a server says BYE before it closes. Its text must not be empty."""
     puts(&l.output, b"* BYE ")
     puts(&l.output, why)
     puts(&l.output, b"\r\n")

@@ -333,6 +333,21 @@ cdef bint is_command(Span word) noexcept nogil:
     return False
 
 
+cdef void say_goodbye(Login *l, const char *code, const char *why) noexcept nogil:
+    """Tell the client that we close, unless the last line for it has done so."""
+    cdef const char *bye = l.server.protocol.bye
+    cdef uint32_t at = l.output.end
+    if bye == NULL:
+        return
+    if at > l.output.start:     # from its own line end back to the one before
+        at -= 1
+        while at > l.output.start and l.output.data[at - 1] != 10:
+            at -= 1
+        if l.output.end - at > strlen(bye) and strncasecmp(l.output.data + at, bye, strlen(bye)) == 0:
+            return
+    l.server.protocol.goodbye(l, code, why)
+
+
 cdef Action too_long(Login *l) noexcept nogil:
     """nginx logs the whole buffer, passwords and all."""
     cdef Span seen = command_shown(buffer_span(&l.input), l.server.protocol.words_logged)
@@ -345,6 +360,7 @@ cdef Action too_long(Login *l) noexcept nogil:
     l.note(l.owner, LOG_INFO, 0, b"client sent too long command ", seen, tail)
     ends_told(l.end, REASON_TOO_LONG_COMMAND, HOW_REFUSED, LOG_INFO)
     l.server.protocol.invalid(l)
+    say_goodbye(l, b"4.7.0", b"command too long, closing connection")
     return ACT_CLOSE
 
 
@@ -355,6 +371,7 @@ cdef Action count_error(Login *l) noexcept nogil:
     if l.errors >= l.server.max_errors:
         note(l, LOG_INFO, b"client sent too many invalid commands")
         ends_told(l.end, REASON_TOO_MANY_ERRORS, HOW_REFUSED, LOG_INFO)
+        say_goodbye(l, b"4.7.0", b"too many invalid commands, closing connection")
         return ACT_CLOSE
     return ACT_NEXT
 
@@ -381,6 +398,7 @@ cdef Action login_command(Login *l) noexcept nogil:
         if l.commands > l.server.max_commands:
             l.sasl = SASL_NONE
             l.server.protocol.invalid(l)
+            say_goodbye(l, b"4.7.0", b"too many commands, closing connection")
             note(l, LOG_INFO, b"client sent too many commands")
             ends_told(l.end, REASON_TOO_MANY_COMMANDS, HOW_REFUSED, LOG_INFO)
             action = ACT_CLOSE

@@ -44,7 +44,8 @@ cdef struct Protocol:
     void (*invalid)(Login *l) noexcept nogil
     void (*rejected)(Login *l, Span text, Span code) noexcept nogil
     void (*internal_error)(Login *l) noexcept nogil     # the last reply: the session ends after it
-    # What is said before we close; the code is SMTP's.
+    const char *bye             # how a reply begins that announces a close; NULL: there is none
+    # What is said before we close; the code is SMTP's. See say_goodbye().
     void (*goodbye)(Login *l, const char *code, const char *why) noexcept nogil
     UpstreamStep (*upstream)(Login *l, Span line) noexcept nogil
     bint (*client_said)(int upstream) noexcept nogil    # the reply due in this state is to the client's words
@@ -54,17 +55,17 @@ PROTOCOL_TABLE[0] = Protocol(
     b"imap", b"+ ", b"* BYE SSL certificate error\r\n",
     b"* BYE No required SSL certificate\r\n", b"AUTHENTICATE", 2, False, True, False,
     imap_greeting, NULL, imap_verb, imap_parse, imap_command, imap_invalid, imap_rejected,
-    imap_internal_error, imap_goodbye, imap_upstream, imap_client_said)
+    imap_internal_error, b"* BYE", imap_goodbye, imap_upstream, imap_client_said)
 PROTOCOL_TABLE[1] = Protocol(
     b"pop3", b"+ ", b"-ERR SSL certificate error\r\n",
     b"-ERR No required SSL certificate\r\n", b"AUTH", 1, False, True, False,
     pop3_greeting, NULL, pop3_verb, pop3_parse, pop3_command, pop3_invalid, pop3_rejected,
-    pop3_internal_error, pop3_goodbye, pop3_upstream, pop3_client_said)
+    pop3_internal_error, NULL, pop3_goodbye, pop3_upstream, pop3_client_said)
 PROTOCOL_TABLE[2] = Protocol(
     b"smtp", b"334 ", b"421 4.7.1 SSL certificate error\r\n",
     b"421 4.7.1 No required SSL certificate\r\n", b"AUTH", 1, True, False, True,
     smtp_greeting, smtp_early_talker, smtp_verb, smtp_parse, smtp_command, smtp_invalid, smtp_rejected,
-    smtp_internal_error, smtp_goodbye, smtp_upstream, smtp_client_said)
+    smtp_internal_error, b"421", smtp_goodbye, smtp_upstream, smtp_client_said)
 
 cdef dict PROTOCOLS = {"imap": 0, "pop3": 1, "smtp": 2}
 cdef dict CAPABILITY_TEXTS = {

@@ -138,6 +138,7 @@ cdef void upstream_rejected(Login *l, Span line) noexcept nogil:
     if l.tag_size and imap_bye(line):
         imap_rejected(l, imap_bye_text(line), span_of(NULL, 0))
     put_span(&l.output, reply)
+    say_goodbye(l, b"4.7.0", b"closing connection")
 
 
 cdef void upstream_accepted(Login *l) noexcept nogil:

@@ -80,6 +80,14 @@ response that cannot be decoded is answered with the command's tag.
             ),
             Difference(
                 """\
+**The end of a session** is announced, in the same write as the last reply: `* BYE …` to IMAP clients, `421 …` to SMTP
+clients, after a refused login, too many errors or commands, and a command that is too long. nginx closes without a word.
+POP3 has no reply for it. `max_auth_attempts` lets clients try again instead.
+""",
+                servers(lambda server: server.protocol != "pop3"),
+            ),
+            Difference(
+                """\
 **EXTERNAL** with an initial response is refused, as without one, where `*_auth` does not list it.
 """,
                 servers(lambda server: "external" not in mechanisms(server)),

@@ -81,6 +81,7 @@ def _make_server(
         resolver_timeout=max(server["resolver_timeout"], 1) if server["resolver"] is not None else 0,
         set_real_ip_from=networks(server["set_real_ip_from"]),
         max_commands=min(server["max_commands"], COUNT_MAX),
+        max_auth_attempts=min(server["max_auth_attempts"], COUNT_MAX),
         starttls=server["starttls"],
         tls=server.tls.context if server.tls is not None else None,
         auth_http_pass_client_cert=server["auth_http_pass_client_cert"],

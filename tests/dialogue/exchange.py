@@ -65,6 +65,21 @@ def answer(
     return "\r\n".join([*head, *lines, "", ""]).encode("latin-1")
 
 
+GOODBYE = {"imap": "* BYE", "smtp": "421 4.7.0 mail.example.com"}
+"""How a session's last line begins where we close it; POP3 has none."""
+REASONS = {
+    "info: client sent too many invalid commands": "too many invalid commands, closing connection",
+    "info: client sent too long command": "command too long, closing connection",
+    "info: client sent too many commands": "too many commands, closing connection",
+}
+"""What it says, by the beginning of what is logged; a refusal's is short."""
+
+
+def goodbye(protocol: str, reason: str) -> bytes:
+    """What follows the last reply, in the same write."""
+    return wire(f"{GOODBYE[protocol]} {reason}") if protocol in GOODBYE else b""
+
+
 # --- a client ------------------------------------------------------------------------------------
 
 
@@ -102,7 +117,16 @@ class Talk:
     protocol: str = "imap"
 
     def expected(self) -> bytes:
-        return b"".join(wire(told) for _, told in self.says)
+        return b"".join(wire(told) for _, told in self.says) + self.goodbye()
+
+    def goodbye(self) -> bytes:
+        if self.ending == "rejected":
+            if wire(self.says[-1][1]).startswith(b"421"):
+                return b""  # the auth server's code has said so
+            return goodbye(self.protocol, "closing connection")
+        logged = self.log[-1] if self.ending == "close" and self.log else ""
+        reason = next((said for began, said in REASONS.items() if logged.startswith(began)), None)
+        return b"" if reason is None else goodbye(self.protocol, reason)
 
     def server(self) -> Server:
         return server(self.protocol, **self.options)
@@ -163,9 +187,9 @@ def check_steps(talk: Talk) -> None:
     """Entry by entry: each reply comes right after what it answers, not earlier and not later."""
     dialogue = Dialogue(talk.server(), salt=SALT)
     answers = iter(talk.auth)
-    for said, told in talk.says:
+    for number, (said, told) in enumerate(talk.says, 1):
         step = play(dialogue, [wire(said)], answers)
-        assert step.replies == wire(told)
+        assert step.replies == wire(told) + (talk.goodbye() if number == len(talk.says) else b"")
         assert step.ending in ("read", talk.ending)
 
 
@@ -217,7 +241,11 @@ def check_login(case: Login, pieces: Sequence[bytes]) -> None:
     if ending == "accepted":  # what the backend says after that is relayed
         assert upstream.reply + b"".join(waiting) == wire(case.reply)
     elif ending == "rejected":
-        assert upstream.reply == wire(case.reply)
+        passed = b"nternal server error" not in wire(case.reply)
+        last = wire(case.reply).splitlines()[-1].upper()
+        told = passed and not last.startswith((b"* BYE", b"421"))
+        end = goodbye(case.protocol, "closing connection") if told else b""
+        assert upstream.reply == wire(case.reply) + end
 
 
 def check_login_steps(case: Login) -> None:

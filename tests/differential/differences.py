@@ -114,6 +114,28 @@ def internal_error_tagged(case: Case, seen: Observation) -> Observation:
     return replace(seen, client=seen.client.replace("* BAD internal server error\r\n", error))
 
 
+GOODBYE = {"imap": "* BYE ", "smtp": "421 4.7.0 mail.example.com "}
+REASONS = {
+    "client sent too many invalid commands": "too many invalid commands, closing connection",
+    "client sent too long command": "command too long, closing connection",
+    "client login failed": "closing connection",
+    "upstream sent invalid response": "closing connection",
+}
+
+
+def said_goodbye(case: Case, seen: Observation) -> Observation:
+    """The end that nginx does not tell the client of; ``REASONS`` are by what is logged last."""
+    waits = bool(case.auth) and "Auth-Wait: 1" in repr(case.auth[-1])
+    logged = seen.log[-1] if seen.log else ""
+    reason = next((said for began, said in REASONS.items() if began in logged), None)
+    last = seen.client.removesuffix("\r\n").rpartition("\n")[2]
+    if waits or reason is None or case.protocol not in GOODBYE or last.startswith(("* BYE", "421")):
+        return seen
+    if "nternal server error" in last:
+        return seen
+    return replace(seen, client=f"{seen.client}{GOODBYE[case.protocol]}{reason}\r\n")
+
+
 def one_line_login(case: Case, seen: Observation) -> Observation:
     """``TAG LOGIN {4}`` and so on as ``TAG LOGIN "user" "pass"``, if a quoted string can hold both values."""
     return replace(seen, backend=tuple(map(_one_line, seen.backend)))
@@ -538,6 +560,15 @@ DIFFERENCES = [
         ),
     ),
 ]
+
+FAREWELL = Difference(
+    "a client learns that we close: its next mechanism would meet a closed socket",
+    said_goodbye,
+    frozenset(),
+    everywhere=True,
+)
+"""The tables leave it out."""
+DIFFERENCES.append(FAREWELL)
 
 
 def intended(case: Case) -> list[Difference]:

@@ -1,7 +1,7 @@
 """Limits as an operator sets them: from the configuration to what clients, backends and the log see."""
 
 import pytest
-from support.authserver import AuthServer
+from support.authserver import AuthServer, answer
 from support.processes import Echo, Session, Site, imap
 from support.script import Client
 
@@ -12,8 +12,23 @@ def test_max_commands(site: Site, auth: AuthServer, port: int) -> None:
     site.start()
     with Client(port) as client:
         client.send(b"a NOOP\r\nb NOOP\r\nc NOOP\r\n")
-        assert client.rest().endswith(b"b OK completed\r\nc BAD invalid command\r\n")
+        told = b"* BYE too many commands, closing connection\r\n"
+        assert client.rest().endswith(b"b OK completed\r\nc BAD invalid command\r\n" + told)
     site.wait_log(r"\[info\] .* client sent too many commands while in auth state, client: 127.0.0.1")
+
+
+@pytest.mark.directive("max_auth_attempts")
+@pytest.mark.parametrize("most", [1, 2])
+def test_max_auth_attempts(site: Site, port: int, most: int) -> None:
+    """The next attempt is answered on the same connection; the client learns of the end."""
+    with AuthServer(lambda request: answer("no")) as auth:
+        site.configure(imap(auth, port, f"max_auth_attempts {most};"))
+        site.start()
+        with Client(port) as client:
+            client.send(b"a LOGIN u p\r\nb LOGIN u q\r\n")
+            refused = b"a NO no\r\nb NO no\r\n" if most == 2 else b"a NO no\r\n"
+            assert client.rest() == b"* OK IMAP4 ready\r\n" + refused + b"* BYE closing connection\r\n"
+            assert client.closed
 
 
 @pytest.mark.directive("proxy_bind")

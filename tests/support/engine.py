@@ -28,6 +28,8 @@ HOSTS = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 ENDED = "session ended: "
 NAME = "mail.test:143"
 """The printed address of the engine's listener."""
+BYE = b"* BYE closing connection\r\n"
+"""What an IMAP client gets after a refusal that ends its session."""
 INTERNAL = b"a NO [UNAVAILABLE] internal server error\r\n* BYE [UNAVAILABLE] internal server error\r\n"
 """What an IMAP client gets whose command, with the tag ``a``, fails through no fault of its own."""
 

@@ -216,7 +216,7 @@ def test_missing_password_comes_before_invalid_address() -> None:
 
 def test_rejection_comes_before_all_else() -> None:
     outcome, log, _ = judge(answer("no", "Auth-Status: WAIT", address="localhost"))
-    assert outcome == ("rejected", b"a NO no\r\n", 0)
+    assert outcome == ("rejected", b"a NO no\r\n* BYE closing connection\r\n", 0)
     assert log == ['info: client login failed: "no"']
 
 

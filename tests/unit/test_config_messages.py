@@ -119,6 +119,7 @@ MAIL = [
     ("server_name ''; server_name a;", '"server_name" directive is duplicate'),
     ("timeout 1M;", '"timeout" directive invalid value'),
     ("max_errors -1;", '"max_errors" directive invalid number'),
+    ("max_auth_attempts x;", '"max_auth_attempts" directive invalid number'),
     ("max_commands x;", '"max_commands" directive invalid number'),
     ("proxy_bind 127.0.0.1 off;", 'host not found in proxy_bind "off"'),
     ("proxy_bind 127.0.0.1:x;", 'invalid port in proxy_bind "127.0.0.1:x"'),

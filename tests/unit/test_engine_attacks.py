@@ -3,7 +3,7 @@
 import base64
 
 import pytest
-from support.engine import HeldRig, Rig, until
+from support.engine import BYE, HeldRig, Rig, until
 
 SECRET = b"correct horse battery staple"
 
@@ -91,7 +91,7 @@ def test_a18_a_second_answer_is_not_another_logins(others: int) -> None:
     with HeldRig(auth_http_keepalive=2, engine={"worker_connections": 2000}) as rig:
         first, auth = rig.ask()
         auth.send(b"HTTP/1.1 200 OK\r\nAuth-Status: no\r\nContent-Length: 0\r\n\r\n")
-        assert first.rest() == b"a NO no\r\n"
+        assert first.rest() == b"a NO no\r\n" + BYE
         second = rig.client()
         crowd = [rig.client() for _ in range(others)]
         with rig.held():
@@ -101,5 +101,5 @@ def test_a18_a_second_answer_is_not_another_logins(others: int) -> None:
             auth.send(rig.accepting("Content-Length: 0", "Auth-Pass: x", head="HTTP/1.1 200 OK"))
         fresh = rig.asked()
         fresh.send(b"HTTP/1.1 200 OK\r\nAuth-Status: wrong\r\nContent-Length: 0\r\n\r\n")
-        assert second.rest() == b"a NO wrong\r\n"
+        assert second.rest() == b"a NO wrong\r\n" + BYE
         assert not rig.backend.waiting()

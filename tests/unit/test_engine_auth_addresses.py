@@ -36,7 +36,7 @@ def logs_in(rig: Rig, port: Port) -> None:
     auth = asked(port)
     assert auth.request.count(b"Auth-User: user\r\n") == 1
     auth.send(REJECTED)
-    assert client.rest() == b"a NO no way\r\n"
+    assert client.rest() == b"a NO no way\r\n* BYE closing connection\r\n"
     auth.close()
 
 
@@ -64,7 +64,7 @@ def test_kept_connection_to_the_second() -> None:
             auth = asked(second)
             for last in (False, True):
                 auth.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nAuth-Status: no\r\n\r\n")
-                assert client.rest() == b"a NO no\r\n"
+                assert client.rest() == b"a NO no\r\n* BYE closing connection\r\n"
                 if not last:
                     client = rig.client()
                     client.send(LOGIN)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from support.certificate import Certificate
-from support.engine import INTERNAL, TIMEOUT, Peer, Rig, let_in, ready, suffix, until
+from support.engine import BYE, INTERNAL, TIMEOUT, Peer, Rig, let_in, ready, suffix, until
 from support.listener import PATIENCE
 
 from fastmail._speedups import (
@@ -23,7 +23,7 @@ from fastmail._speedups import (
 
 LOGIN = b"a LOGIN user pass\r\n"
 NO = b"HTTP/1.0 200 OK\r\nAuth-Status: no\r\n\r\n"
-REPLY = b"a NO no\r\n"
+REPLY = b"a NO no\r\n" + BYE
 MONOTONIC_COARSE = 6  # clock_gettime(2); Python has no name for it
 
 
@@ -83,7 +83,7 @@ def test_a_kept_refusal_is_held_back_as_long() -> None:
             client.send(LOGIN + LOGIN)
             if first:
                 rig.asked().send(slowly)
-            assert client.line() == REPLY
+            assert client.line() == b"a NO no\r\n"
             auth = rig.asked()
             assert b"\r\nAuth-Login-Attempt: 2\r\n" in auth.request
             auth.send(NO)
@@ -239,8 +239,8 @@ def test_a18_clients_of_other_names() -> None:
             auth = rig.asked()
             assert b"\r\nClient-Host: " + name + b"\r\n" in auth.request
             auth.send(NO)
-            assert peer.rest() == b"535 5.7.0 no\r\n"
-            assert client(rig, name).rest() == b"535 5.7.0 no\r\n"
+            assert peer.rest() == b"535 5.7.0 no\r\n421 4.7.0 mail.test closing connection\r\n"
+            assert client(rig, name).rest() == b"535 5.7.0 no\r\n421 4.7.0 mail.test closing connection\r\n"
             assert not rig.auth.waiting()
 
 

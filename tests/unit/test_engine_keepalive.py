@@ -4,11 +4,11 @@ import socket
 import time
 
 import pytest
-from support.engine import INTERNAL, TIMEOUT, Peer, Rig, suffix, until
+from support.engine import BYE, INTERNAL, TIMEOUT, Peer, Rig, suffix, until
 
 LOGIN = b"a LOGIN user pass\r\n"
 NO = b"HTTP/1.1 200 OK\r\nAuth-Status: no\r\nContent-Length: 0\r\n\r\n"
-REPLY = b"a NO no\r\n"
+REPLY = b"a NO no\r\n" + BYE
 UNASKED = "[error] auth http server AUTH sent data that was not asked for: no connection is kept any more"
 
 

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 from dialogue.exchange import server
-from support.engine import INTERNAL, Peer, Port, Rig, descriptors, let_in, ready, suffix, until
+from support.engine import BYE, INTERNAL, Peer, Port, Rig, descriptors, let_in, ready, suffix, until
 from support.listener import PATIENCE
 
 from fastmail._speedups import (
@@ -104,7 +104,11 @@ def test_servers_of_one_engine_are_apart() -> None:
         asked.append((index, b"\r\nAuth-Protocol: smtp\r\n" in request))
         engine.auth_answered(handle, b"Auth-Status: no\r\n\r\n")
     assert asked == [(0, False), (1, True), (0, False)]
-    assert [client.rest() for client in clients] == [b"a NO no\r\n", b"535 5.7.0 no\r\n", b"a NO no\r\n"]
+    assert [client.rest() for client in clients] == [
+        b"a NO no\r\n" + BYE,
+        b"535 5.7.0 no\r\n421 4.7.0 mail.example.com closing connection\r\n",
+        b"a NO no\r\n" + BYE,
+    ]
     engine.shutdown()
     thread.join()
     engine.close()

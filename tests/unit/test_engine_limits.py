@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.engine import INTERNAL, TIMEOUT, Peer, Rig, suffix, until
+from support.engine import BYE, INTERNAL, TIMEOUT, Peer, Rig, suffix, until
 
 from fastmail._speedups import EVENT_DRAINED, EVENT_NOT_ACCEPTING
 
@@ -200,7 +200,7 @@ def test_kept_auth_connections_do_not_wait_for_a_body_for_ever() -> None:
     with Rig(auth_http_keepalive=2, auth_http_timeout=TIMEOUT) as rig:
         client, auth = rig.ask()
         auth.send(b"HTTP/1.1 200 OK\r\nAuth-Status: no\r\nContent-Length: 5\r\n\r\n")
-        assert client.rest() == b"a NO no\r\n"
+        assert client.rest() == b"a NO no\r\n" + BYE
         assert auth.rest() == b""
         until(lambda: rig.stat("auth_connections") == 0)
 

@@ -4,7 +4,7 @@ import os
 import re
 import struct
 
-from support.engine import INTERNAL, NAME, Rig
+from support.engine import BYE, INTERNAL, NAME, Rig
 
 
 def raw_log() -> tuple[str, str]:
@@ -41,7 +41,7 @@ def test_long_lines_are_cut() -> None:
         client = rig.client()
         client.send(b"a LOGIN " + b"u" * 4000 + b" pass\r\n")
         rig.asked().send(b"Auth-Status: no\r\n\r\n")
-        assert client.rest() == b"a NO no\r\n"
+        assert client.rest() == b"a NO no\r\n" + BYE
         rig.quiet()
     lines = os.pread(log, 100_000, 0).splitlines(keepends=True)
     os.close(log)

@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from support.engine import INTERNAL, TIMEOUT, Peer, Rig, let_in, ready, suffix, until
+from support.engine import BYE, INTERNAL, TIMEOUT, Peer, Rig, let_in, ready, suffix, until
 from support.listener import PATIENCE
 
 from fastmail._speedups import AUTH_CLOSED, AUTH_TIMED_OUT, EVENT_AUTH, Engine
@@ -50,7 +50,7 @@ def test_rejected_over_python_with_a_pause() -> None:
         handle, request = posted(rig)
         assert b"\r\nAuth-Login-Attempt: 2\r\n" in request
         rig.engine.auth_answered(handle, b"Auth-Status: no\r\n\r\n")
-        assert client.rest() == b"a NO no\r\n"
+        assert client.rest() == b"a NO no\r\n" + BYE
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_python_that_does_not_answer() -> None:
         rig.engine.auth_answered(handle, rig.accepting())  # late
         client, handle = asks(rig)
         rig.engine.auth_answered(handle, b"Auth-Status: no\r\n\r\n")
-        assert client.rest() == b"a NO no\r\n"
+        assert client.rest() == b"a NO no\r\n" + BYE
         assert not rig.backend.waiting()
 
 
@@ -104,7 +104,7 @@ def test_stale_and_foreign_handles_are_ignored() -> None:
     with Rig(auth_http_transport="aiohttp") as rig:
         client, old = asks(rig)
         rig.engine.auth_answered(old, b"Auth-Status: no\r\n\r\n")
-        assert client.rest() == b"a NO no\r\n"
+        assert client.rest() == b"a NO no\r\n" + BYE
         client, new = asks(rig)  # in the same slot
         choose = random.Random(1)
         for handle in (
@@ -122,7 +122,7 @@ def test_stale_and_foreign_handles_are_ignored() -> None:
         assert client.silent()
         assert greeted.silent()
         rig.engine.auth_answered(new, b"Auth-Status: mine\r\n\r\n")
-        assert client.rest() == b"a NO mine\r\n"
+        assert client.rest() == b"a NO mine\r\n" + BYE
         assert not rig.backend.waiting()
         assert "not ours" not in "".join(rig.log())
 

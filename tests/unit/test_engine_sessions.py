@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support.engine import INTERNAL, TIMEOUT, Rig, let_in, suffix, until
+from support.engine import BYE, INTERNAL, TIMEOUT, Rig, let_in, suffix, until
 
 LOGIN = b"a LOGIN user pass\r\n"
 REJECTED = b"HTTP/1.0 200 OK\r\nAuth-Status: no way\r\n\r\n"
@@ -147,7 +147,7 @@ def test_rejected() -> None:
     with Rig() as rig:
         client, auth = rig.ask()
         auth.send(REJECTED)
-        assert client.rest() == b"a NO no way\r\n"
+        assert client.rest() == b"a NO no way\r\n" + BYE
         rig.quiet()
         rig.all_logged(f'[info] client login failed: "no way"{ASKING}{suffix(upstream="")}')
 
@@ -186,7 +186,7 @@ def test_asked_to_ask_again() -> None:
         assert again.request == first.request
         assert client.silent()
         again.send(REJECTED)
-        assert client.rest() == b"a NO no way\r\n"
+        assert client.rest() == b"a NO no way\r\n" + BYE
 
 
 # --- failures of the auth server -----------------------------------------------------------------
@@ -273,7 +273,7 @@ def test_answer_with_a_body() -> None:
     with Rig() as rig:
         client, auth = rig.ask()
         auth.send(REJECTED + b"<html>" * 10_000)
-        assert client.rest() == b"a NO no way\r\n"
+        assert client.rest() == b"a NO no way\r\n" + BYE
 
 
 # --- failures of the backend ---------------------------------------------------------------------
@@ -316,7 +316,7 @@ def test_backend_says_no(pass_on: bool) -> None:
         backend.send(b"* OK\r\n")
         backend.line()
         backend.send(b"a NO [AUTH] bad\r\n")
-        assert client.rest() == (b"a NO [AUTH] bad\r\n" if pass_on else INTERNAL)
+        assert client.rest() == (b"a NO [AUTH] bad\r\n" + BYE if pass_on else INTERNAL)
         level = "info" if pass_on else "error"
         rig.logged(f'[{level}] upstream sent invalid response: "NO [AUTH] bad"{READING}{suffix()}')
 

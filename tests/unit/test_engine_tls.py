@@ -258,7 +258,7 @@ def test_credentials_after_starttls_only(certificate: Certificate, context: TLSC
         client.send(b"c CAPABILITY\r\n" + LOGIN)
         assert client.line() == b"* CAPABILITY AUTH=PLAIN\r\n"
         rig.asked().send(b"HTTP/1.0 200 OK\r\nAuth-Status: no way\r\n\r\n")
-        assert client.rest() == b"c OK completed\r\na NO no way\r\n"
+        assert client.rest() == b"c OK completed\r\na NO no way\r\n* BYE closing connection\r\n"
         rig.quiet()
         until(lambda: len(rig.log()) == 1)
         (line,) = rig.log()
