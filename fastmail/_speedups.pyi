@@ -178,6 +178,7 @@ class Server:
         set_real_ip_from: Sequence[Network] = (),
         max_commands: int = 1000,
         max_auth_attempts: int = 1,
+        imap_id: bool = True,
         proxy_bind: Sequence[tuple[Address, bytes]] = (),  # local addresses, and what the log calls them
         resolver_timeout: int = 0,  # of one lookup; 0: clients' host names are not looked for
         proxy_tls: TLSContext | None = None,  # towards backends: from the first byte, or after STARTTLS

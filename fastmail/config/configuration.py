@@ -10,6 +10,7 @@ from fastmail._speedups import TLSContext
 
 from . import error_log
 from .auth_http import AuthHttp
+from .capabilities import refused_before_login
 from .defaults import Defaults
 from .directives import BLOCK, TABLE
 from .error_log import ErrorLog
@@ -103,13 +104,19 @@ class Configuration:
             raise ConfigError(
                 f"{connections} worker_connections are not enough for {listens} listening sockets"
             )
+        messages = [
+            ("warn", f'"{server.protocol}_capabilities" lists "{capability}", which is refused before login '
+                     f"in {server.location}")
+            for server in self.servers
+            for capability in refused_before_login(server)
+        ]  # fmt: skip
         if not _affinity_mismatch(self.main):
-            return []
+            return messages
         text = (
             'the number of "worker_processes" is not equal to the number of "worker_cpu_affinity" masks, '
             "using last mask for remaining worker processes"
         )
-        return [("warn", text)]
+        return [("warn", text), *messages]
 
 
 def _level(scope: Scope, environment: Environment) -> dict[str, Any]:

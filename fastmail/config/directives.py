@@ -226,6 +226,9 @@ IMAP = (
               f"Mechanisms offered. {_ANYHOW}"),
     Directive("imap_capabilities", _MAIL, _SOME, STRINGS, ("IMAP4", "IMAP4rev1", "UIDPLUS"), _LIST,
               "Capabilities offered, besides those of mechanisms and TLS."),
+    Directive("imap_id", _MAIL, _1, FLAG, True, _VALUE,
+              "Answers ID (RFC 2971) before login with `* ID NIL`, whatever the client says; off: it "
+              "is an invalid command, as in nginx. Not in nginx."),
     Directive("imap_client_buffer", _MAIL, _1, SIZE, _PAGE, _VALUE, "Longest command; at most 4m."),
 )
 

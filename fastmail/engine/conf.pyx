@@ -52,9 +52,11 @@ cdef struct ServerConf:
     Span capability             # complete reply to CAPABILITY, CAPA or EHLO in clear
     Span capability_tls         # the same over TLS
     Span methods                # complete reply to POP3's bare AUTH
+    bint imap_id                # ID is answered before login
     bint response_codes         # pop3_capabilities has RESP-CODES (RFC 2449)
     uint32_t auth               # MECH_* bits
     uint32_t client_buffer      # bytes; the longest command
+    uint32_t sasl_buffer        # bytes; the longest AUTH and the longest response
     uint32_t proxy_buffer       # bytes; the longest reply while logging in at the backend
     uint64_t timeout            # milliseconds, as all times here
     uint64_t proxy_timeout
@@ -128,7 +130,7 @@ cdef class Server:
                  uint64_t smtp_greeting_delay=0, log=(), str starttls="off",
                  TLSContext tls=None, bint auth_http_pass_client_cert=False,
                  int proxy_protocol=0, set_real_ip_from=(),
-                 uint32_t max_commands=1000, uint32_t max_auth_attempts=1, proxy_bind=(),
+                 uint32_t max_commands=1000, uint32_t max_auth_attempts=1, bint imap_id=True, proxy_bind=(),
                  uint64_t resolver_timeout=0,
                  TLSContext proxy_tls=None, bint proxy_ssl_starttls=False, bint proxy_ssl_verify=False,
                  bytes proxy_ssl_name=b"", bint proxy_ssl_server_name=False,
@@ -159,7 +161,9 @@ cdef class Server:
         c.capability_tls = self.keep(make(server_name, words, c.auth, STARTTLS_OFF)[0])
         c.methods = self.keep(methods)
         c.response_codes = protocol == "pop3" and b"RESP-CODES" in [word.upper() for word in words]
-        c.client_buffer = <uint32_t> client_buffer
+        c.client_buffer = c.sasl_buffer = <uint32_t> client_buffer
+        if protocol == "pop3":
+            c.sasl_buffer = max(c.client_buffer, <uint32_t> POP3_SASL_MAX)
         c.proxy_buffer = <uint32_t> proxy_buffer
         c.timeout = timeout
         c.proxy_timeout = proxy_timeout
@@ -167,6 +171,7 @@ cdef class Server:
         c.max_errors = max_errors
         c.max_commands = max_commands
         c.max_auth_attempts = max_auth_attempts
+        c.imap_id = imap_id
         c.proxy_pass_error_message = proxy_pass_error_message
         c.xclient = xclient
         c.proxy_smtp_auth = proxy_smtp_auth

@@ -15,6 +15,27 @@ cdef enum Imap:                 # parser states
     IMAP_LITERAL
     IMAP_LITERAL_END            # only a space or the line's end may follow the last byte
     IMAP_CR
+    # Of a command whose bytes are skipped:
+    IMAP_SKIP
+    IMAP_SKIP_SIZE              # after "{", which announces a literal if it ends its line
+    IMAP_SKIP_PLUS
+    IMAP_SKIP_CLOSED
+    IMAP_SKIP_CR
+    IMAP_SKIP_LITERAL
+
+cdef enum:                      # Login.skipping
+    SKIP_NOTHING = 0
+    SKIP_BAD                    # a syntax error: what is left of the command
+    SKIP_PARAMETERS             # ID's
+
+cdef enum ImapParameters:       # of ID: what has come of "NIL" or of a list
+    ID_START = 0
+    ID_N
+    ID_NI
+    ID_NIL
+    ID_LIST
+    ID_LIST_CLOSED              # the last byte was ")", if only of a string's
+    ID_BAD
 
 cdef enum ImapVerb:
     IMAP_NONE = 0
@@ -24,9 +45,11 @@ cdef enum ImapVerb:
     IMAP_LOGIN
     IMAP_AUTHENTICATE
     IMAP_STARTTLS
+    IMAP_ID
 
 cdef enum:
     IMAP_ARGUMENTS = 3
+    IMAP_SKIP_MAX = 64 * 1024   # bytes of ID's parameters, and of skipped literals; RFC 2971 allows 32 kB
     IMAP_LINE_MAX = 1000        # a longer LOGIN goes out in literals: RFC 2683 section 3.2.1.5
     IMAP_LINE_FIXED = 13        # bytes of it besides the tag and the two values
 
@@ -66,6 +89,16 @@ cdef void imap_rejected(Login *l, Span text, Span code) noexcept nogil:
     l.tag_size = 0              # that command has had its answer
 
 
+cdef void imap_mechanism_refused(Login *l) noexcept nogil:
+    imap_reply(l, b"NO Unsupported authentication mechanism")
+
+
+cdef void imap_tls_required(Login *l) noexcept nogil:
+    """PRIVACYREQUIRED: RFC 5530. BAD, as nginx says: NO is what a wrong password gets, and clients ask their
+    users for another."""
+    imap_reply(l, b"BAD [PRIVACYREQUIRED] Must issue a STARTTLS command first")
+
+
 cdef void imap_internal_error(Login *l) noexcept nogil:
     """Tagged with the command that it ends: an untagged BAD (nginx) leaves that one unanswered. UNAVAILABLE
     (RFC 5530) says that the credentials are not at fault."""
@@ -95,30 +128,132 @@ cdef int imap_verb(Span s) noexcept nogil:
         return IMAP_LOGOUT
     if span_is_word(s, b"STARTTLS"):
         return IMAP_STARTTLS
+    if span_is_word(s, b"ID"):
+        return IMAP_ID
     return IMAP_NONE
 
 
 cdef inline bint imap_tag_byte(char c) noexcept nogil:
-    return 97 <= c <= 122 or 65 <= c <= 90 or 48 <= c <= 57 or c == 45 or c == 46 or c == 95
+    """RFC 9051 section 9: any ASTRING-CHAR but "+". nginx takes letters, digits, "-", "." and "_"."""
+    return 33 <= c <= 126 and memchr(b'(){%*"\\+', c, 8) == NULL
 
 
 cdef Parsed imap_error(Login *l) noexcept nogil:
-    return imap_skipped(l, syntax_error(l))
+    """The byte before l.scan is wrong: skip the command's rest (it may be its line's end). A literal's
+    announcement is looked at again, as it may be one all the same."""
+    l.scan = l.mark if IMAP_LITERAL_SIZE <= l.parse <= IMAP_LITERAL_CR else l.scan - 1
+    return imap_begin_skip(l, SKIP_BAD)
 
 
-cdef Parsed imap_skipped(Login *l, Parsed parsed) noexcept nogil:
-    """A bad line that announced a non-synchronising literal: the literal cannot be told from
-    commands, so the session ends after the reply."""
+cdef Parsed imap_begin_skip(Login *l, uint8_t what) noexcept nogil:
+    """From l.scan on the command's bytes are looked at and dropped."""
+    put_span(&l.shown, command_shown(span_of(l.input.data + l.input.start, l.scan), 2))
+    l.skipping = what
+    l.skipped = l.scan
+    l.literals = 0
+    l.parameters = ID_START
+    l.parse = IMAP_SKIP
+    return imap_skip(l)
+
+
+cdef Parsed imap_skip(Login *l) noexcept nogil:
+    """Up to the command's end, literals in whatever place included: their bytes are none of ours to read as
+    commands. Nothing is kept, so that the buffer need not hold the command."""
     cdef char *p = l.input.data + l.input.start
-    cdef uint32_t end = l.scan
-    if parsed != PARSE_INVALID:
-        return parsed
-    end -= 1
-    if end and p[end - 1] == 13:
-        end -= 1
-    if end >= 2 and p[end - 1] == 125 and p[end - 2] == 43:
-        return PARSE_FATAL
-    return PARSE_INVALID
+    cdef uint32_t n = buffer_used(&l.input)
+    cdef uint32_t limit = l.server.client_buffer if l.skipping == SKIP_BAD else <uint32_t> IMAP_SKIP_MAX
+    cdef uint64_t here
+    cdef Parsed parsed
+    while l.scan < n:
+        if l.parse == IMAP_SKIP_LITERAL:
+            here = min(<uint64_t> (n - l.scan), l.literal)
+            l.scan += <uint32_t> here
+            l.literal -= here
+            if l.literal == 0:
+                l.parse = IMAP_SKIP
+            continue
+        l.scan += 1
+        l.skipped += 1
+        parsed = imap_skip_byte(l, p[l.scan - 1])
+        if parsed != PARSE_MORE:
+            return parsed
+        if l.skipped >= limit:
+            return PARSE_TOO_LONG
+    buffer_consume(&l.input, l.scan)
+    l.scan = 0
+    return PARSE_MORE
+
+
+cdef Parsed imap_skip_byte(Login *l, char c) noexcept nogil:
+    """A byte outside literals."""
+    if c == 10 and (l.parse == IMAP_SKIP_CLOSED or l.parse == IMAP_SKIP_CR):
+        return imap_skip_literal(l)
+    if c == 10:
+        return PARSE_COMMAND if l.skipping == SKIP_PARAMETERS and (
+            l.parameters == ID_NIL or l.parameters == ID_LIST_CLOSED) else PARSE_INVALID
+    if l.skipping == SKIP_PARAMETERS:
+        l.parameters = <uint8_t> imap_parameters(<ImapParameters> l.parameters, c)
+    if c == 123:
+        l.literal = 0
+        l.literal_plus = False
+        l.parse = IMAP_SKIP_SIZE
+    elif l.parse == IMAP_SKIP_SIZE and 48 <= c <= 57:
+        if l.literal <= IMAP_SKIP_MAX:          # a larger one is too large, how large it ever is
+            l.literal = l.literal * 10 + <uint64_t> (c - 48)
+    elif l.parse == IMAP_SKIP_SIZE and c == 43:
+        l.literal_plus = True
+        l.parse = IMAP_SKIP_PLUS
+    elif (l.parse == IMAP_SKIP_SIZE or l.parse == IMAP_SKIP_PLUS) and c == 125:
+        l.parse = IMAP_SKIP_CLOSED
+    elif l.parse == IMAP_SKIP_CLOSED and c == 13:
+        l.parse = IMAP_SKIP_CR
+    else:
+        l.parse = IMAP_SKIP
+    return PARSE_MORE
+
+
+cdef Parsed imap_skip_literal(Login *l) noexcept nogil:
+    """One is announced. Of a bad command, a synchronizing one is refused before it is sent (RFC 9051 section
+    4.3); any other comes whatever we say."""
+    cdef bint large = l.literal > <uint64_t> (IMAP_SKIP_MAX - l.literals)
+    if not l.literal_plus and (large or l.skipping == SKIP_BAD):
+        return PARSE_INVALID
+    if large:
+        return PARSE_TOO_LONG
+    l.literals += <uint32_t> l.literal
+    l.parse = IMAP_SKIP_LITERAL if l.literal else IMAP_SKIP
+    return PARSE_MORE if l.literal_plus else PARSE_LITERAL
+
+
+cdef ImapParameters imap_parameters(ImapParameters state, char c) noexcept nogil:
+    """The outer form of what ID has: NIL, or a list, whose strings are nobody's business here."""
+    if state == ID_LIST or state == ID_LIST_CLOSED:
+        if c == 32 or c == 13:
+            return state
+        return ID_LIST_CLOSED if c == 41 else ID_LIST
+    if c == 13 or c == 32:
+        return state if state == ID_START or state == ID_NIL else ID_BAD
+    if state == ID_START and c == 40:
+        return ID_LIST
+    if state == ID_START and (c == 78 or c == 110):
+        return ID_N
+    if state == ID_N and (c == 73 or c == 105):
+        return ID_NI
+    return ID_NIL if state == ID_NI and (c == 76 or c == 108) else ID_BAD
+
+
+cdef bint imap_announces(Login *l) noexcept nogil:
+    """Whether the atom from l.mark to the line's end, which is being looked at, ends as a literal's
+    announcement does: a list may have begun with it."""
+    cdef char *p = l.input.data + l.input.start
+    cdef uint32_t at = l.scan - 2
+    if p[at] != 125:
+        return False
+    if at > l.mark and p[at - 1] == 43:
+        at -= 1
+    while at > l.mark and 48 <= p[at - 1] <= 57:
+        at -= 1
+    return at > l.mark and p[at - 1] == 123
 
 
 cdef Parsed imap_parse(Login *l) noexcept nogil:
@@ -127,7 +262,7 @@ cdef Parsed imap_parse(Login *l) noexcept nogil:
     cdef uint32_t n = buffer_used(&l.input)
     cdef Parsed parsed
     if l.skipping:
-        return imap_skipped(l, skip_line(l))
+        return imap_skip(l)
     if l.scan == 0:
         l.tag_size = 0
         l.parse = IMAP_TAG
@@ -170,9 +305,11 @@ cdef Parsed imap_parse_verb(Login *l, char *p, char c) noexcept nogil:
     if c != 32 and c != 13 and c != 10:
         return imap_error(l)
     l.verb = <uint8_t> imap_verb(span_of(p + l.mark, l.scan - 1 - l.mark))
-    if l.verb == IMAP_NONE:
+    if l.verb == IMAP_NONE or l.verb == IMAP_ID and not l.server.imap_id:
         return imap_error(l)
-    return imap_separator(l, c)
+    if l.verb == IMAP_ID and c != 10:
+        return imap_begin_skip(l, SKIP_PARAMETERS)
+    return imap_separator(l, c) if l.verb != IMAP_ID else imap_error(l)
 
 
 cdef Parsed imap_separator(Login *l, char c) noexcept nogil:
@@ -192,6 +329,9 @@ cdef Parsed imap_parse_argument(Login *l, char c) noexcept nogil:
     if l.parse == IMAP_ATOM:
         if c != 32 and c != 13 and c != 10:
             return PARSE_MORE
+        if c != 32 and l.verb != IMAP_LOGIN and l.verb != IMAP_AUTHENTICATE and imap_announces(l):
+            l.scan = l.mark
+            return imap_begin_skip(l, SKIP_BAD)
         argument_end(l, l.scan - 1)
         return imap_separator(l, c)
     if l.parse == IMAP_QUOTED or l.parse == IMAP_QUOTED_ESCAPE:
@@ -269,7 +409,7 @@ cdef Parsed imap_take_literal(Login *l, uint32_t n) noexcept nogil:
 
 cdef Action imap_command(Login *l) noexcept nogil:
     if (l.verb == IMAP_LOGIN or l.verb == IMAP_AUTHENTICATE) and must_start_tls(l):
-        return refused(l, REASON_CLEARTEXT_AUTH_DISABLED)
+        return needs_tls(l)
     if l.verb == IMAP_LOGIN:
         if l.arguments != 2 or l.argument[0].size == 0:
             return ACT_INVALID
@@ -286,6 +426,8 @@ cdef Action imap_command(Login *l) noexcept nogil:
         return ACT_INVALID
     elif l.verb == IMAP_LOGOUT:
         puts(&l.output, b"* BYE\r\n")
+    elif l.verb == IMAP_ID:
+        puts(&l.output, b"* ID NIL\r\n")
     imap_reply(l, b"OK completed")
     if l.verb == IMAP_STARTTLS:
         return ACT_TLS

@@ -4,7 +4,7 @@
 
 cdef enum:
     ARGUMENTS_MAX = 11          # of an SMTP command; IMAP and POP3 have 3
-    TAG_MAX = 32                # of an IMAP tag, without its space
+    TAG_MAX = 128               # of an IMAP tag, without its space
     OUTPUT_HIGH = 16 * 1024     # replies gathered before they must be sent
 
 cdef enum Method:               # as Auth-Method names it
@@ -47,7 +47,11 @@ cdef struct Login:
     # the command being read
     uint8_t parse               # state of the protocol's parser
     uint8_t verb
-    bint skipping               # after a syntax error: skip to the line's end
+    uint8_t skipping            # IMAP, SKIP_*: the rest of the command is dropped as it comes
+    Buffer shown                # IMAP: of such a command, what may be logged
+    uint8_t parameters          # IMAP: the form of ID's
+    uint32_t skipped            # IMAP: bytes of such a command without its literals
+    uint32_t literals           # IMAP: bytes of those
     uint32_t scan               # bytes of the command looked at
     uint32_t mark               # where the current token began
     uint64_t literal            # bytes of an IMAP literal still to come
@@ -121,6 +125,7 @@ cdef void login_free(Login *l) noexcept nogil:
         return
     buffer_free(&l.input)
     buffer_free(&l.output)
+    buffer_free(&l.shown)
     buffer_free(&l.host)
     proxy_header_free(l.proxy)
     credentials_wipe(l)
@@ -224,19 +229,13 @@ cdef void command_done(Login *l) noexcept nogil:
     l.scan = l.mark = 0
     l.parse = 0
     l.arguments = 0
-    l.skipping = False
+    l.skipping = 0
+    buffer_free(&l.shown)
     l.literal_plus = False
 
 
-cdef Parsed syntax_error(Login *l) noexcept nogil:
-    """The byte before l.scan is wrong: skip to the line's end (which it may be)."""
-    l.scan -= 1
-    l.skipping = True
-    return skip_line(l)
-
-
-cdef Parsed skip_line(Login *l) noexcept nogil:
-    """After a syntax error: the line is answered once, when its end has come."""
+cdef Parsed whole_line(Login *l) noexcept nogil:
+    """PARSE_COMMAND when the line's end has come, and l.scan is after it."""
     cdef char *p = l.input.data + l.input.start
     cdef uint32_t n = buffer_used(&l.input)
     cdef char *found = <char *> memchr(p + l.scan, 10, n - l.scan) if l.scan < n else NULL
@@ -244,14 +243,14 @@ cdef Parsed skip_line(Login *l) noexcept nogil:
         l.scan = n
         return PARSE_MORE
     l.scan = <uint32_t> (found - p) + 1
-    return PARSE_INVALID
+    return PARSE_COMMAND
 
 
 cdef Parsed take_line(Login *l, uint32_t *size) noexcept nogil:
     """A whole line, ``size`` without its line end, which is CR LF or LF. A CR elsewhere is a syntax
     error."""
     cdef char *p = l.input.data + l.input.start
-    cdef Parsed parsed = skip_line(l)
+    cdef Parsed parsed = whole_line(l)
     if parsed == PARSE_MORE:
         return PARSE_MORE
     size[0] = l.scan - 1
@@ -352,6 +351,8 @@ cdef Action too_long(Login *l) noexcept nogil:
     """nginx logs the whole buffer, passwords and all."""
     cdef Span seen = command_shown(buffer_span(&l.input), l.server.protocol.words_logged)
     cdef const char *tail = NULL
+    if l.skipping:
+        seen = buffer_span(&l.shown) if l.shown.end else span(b"")
     if seen.size:
         tail = b" (arguments not shown)"
     if l.sasl:
@@ -367,6 +368,18 @@ cdef Action too_long(Login *l) noexcept nogil:
 cdef Action count_error(Login *l) noexcept nogil:
     """Answer a syntax error; the one that reaches max_errors is answered like any other."""
     l.server.protocol.invalid(l)
+    return error_counted(l)
+
+
+cdef Action needs_tls(Login *l) noexcept nogil:
+    """Credentials in plain text under ``starttls only``: count each like an error, as they are exposed."""
+    l.tried = REASON_CLEARTEXT_AUTH_DISABLED
+    l.server.protocol.tls_required(l)
+    return error_counted(l)
+
+
+cdef Action error_counted(Login *l) noexcept nogil:
+    """It has been answered."""
     l.errors += 1
     if l.errors >= l.server.max_errors:
         note(l, LOG_INFO, b"client sent too many invalid commands")
@@ -389,8 +402,10 @@ cdef Action login_command(Login *l) noexcept nogil:
     if parsed == PARSE_LITERAL:
         puts(&l.output, b"+ OK\r\n")
         return ACT_NEXT
+    if parsed == PARSE_TOO_LONG:
+        return too_long(l)
     if parsed == PARSE_MORE:
-        if buffer_used(&l.input) >= l.server.client_buffer:
+        if buffer_used(&l.input) >= command_limit(l):
             return too_long(l)
         return ACT_READ
     if parsed == PARSE_COMMAND:
@@ -412,9 +427,6 @@ cdef Action login_command(Login *l) noexcept nogil:
     else:
         l.sasl = SASL_NONE
         action = count_error(l)
-        if parsed == PARSE_FATAL:
-            ends(l.end, REASON_TOO_MANY_ERRORS, HOW_REFUSED)
-            action = ACT_CLOSE
     command_done(l)
     if action != ACT_AUTH and not l.sasl:
         l.tag_size = 0          # that command has had its answer
@@ -436,12 +448,21 @@ cdef Action login_run(Login *l) noexcept nogil:
             return action
 
 
+cdef uint32_t command_limit(const Login *l) noexcept nogil:
+    """Bytes that the command, or the response, that begins at input.start may have."""
+    if l.sasl or (buffer_used(&l.input) >= 5 and strncasecmp(l.input.data + l.input.start, b"AUTH ", 5) == 0):
+        return l.server.sasl_buffer
+    return l.server.client_buffer
+
+
 cdef uint32_t login_room(Login *l) noexcept nogil:
-    """Bytes that may be written at input.end; 0: no memory. The block is taken on first use."""
-    if not buffer_open(&l.input, l.server.client_buffer):
+    """Bytes that may be written at input.end; 0: no memory, or no room before a command has been taken. The
+    block is taken on first use."""
+    cdef uint32_t limit = command_limit(l)
+    if not buffer_open(&l.input, limit):
         return 0
     buffer_compact(&l.input)
-    return l.server.client_buffer - l.input.end
+    return limit - l.input.end if l.input.end < limit else 0
 
 
 cdef void login_rest(Login *l) noexcept nogil:

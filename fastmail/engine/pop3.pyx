@@ -17,6 +17,7 @@ cdef enum Pop3Verb:
 
 cdef enum:
     POP3_ARGUMENTS = 3
+    POP3_SASL_MAX = 4096        # bytes of AUTH and of responses (RFC 5034), as long as IMAP's and SMTP's
 
 
 cdef tuple pop3_capability(bytes server_name, list capabilities, uint32_t auth, StartTls starttls):
@@ -53,6 +54,14 @@ cdef void pop3_rejected(Login *l, Span text, Span code) noexcept nogil:
     puts(&l.output, b"-ERR ")
     put_span(&l.output, text)
     puts(&l.output, b"\r\n")
+
+
+cdef void pop3_mechanism_refused(Login *l) noexcept nogil:
+    puts(&l.output, b"-ERR Unsupported authentication mechanism\r\n")
+
+
+cdef void pop3_tls_required(Login *l) noexcept nogil:
+    puts(&l.output, b"-ERR Must issue a STLS command first\r\n")
 
 
 cdef void pop3_internal_error(Login *l) noexcept nogil:
@@ -134,7 +143,7 @@ cdef Action pop3_command(Login *l) noexcept nogil:
         pop3_ok(l)
         return ACT_TLS
     if must_start_tls(l):
-        return refused(l, REASON_CLEARTEXT_AUTH_DISABLED)
+        return needs_tls(l)
     if l.verb == POP3_USER and l.arguments == 1:
         credentials_wipe(l)
         keep_argument(l, 0, &l.login)

@@ -5,7 +5,7 @@ cdef enum Parsed:
     PARSE_MORE                  # the command is not complete
     PARSE_COMMAND
     PARSE_INVALID               # a syntax error, skipped up to its line end; it counts for max_errors
-    PARSE_FATAL                 # a syntax error that must end the session
+    PARSE_TOO_LONG              # the rest is not worth waiting for
     PARSE_LITERAL               # IMAP: the client waits for a go-ahead
 
 cdef enum Action:
@@ -43,6 +43,8 @@ cdef struct Protocol:
     Action (*command)(Login *l) noexcept nogil
     void (*invalid)(Login *l) noexcept nogil
     void (*rejected)(Login *l, Span text, Span code) noexcept nogil
+    void (*mechanism_refused)(Login *l) noexcept nogil  # it is none of those that are offered
+    void (*tls_required)(Login *l) noexcept nogil       # before credentials, under "starttls only"
     void (*internal_error)(Login *l) noexcept nogil     # the last reply: the session ends after it
     const char *bye             # how a reply begins that announces a close; NULL: there is none
     # What is said before we close; the code is SMTP's. See say_goodbye().
@@ -55,17 +57,20 @@ PROTOCOL_TABLE[0] = Protocol(
     b"imap", b"+ ", b"* BYE SSL certificate error\r\n",
     b"* BYE No required SSL certificate\r\n", b"AUTHENTICATE", 2, False, True, False,
     imap_greeting, NULL, imap_verb, imap_parse, imap_command, imap_invalid, imap_rejected,
-    imap_internal_error, b"* BYE", imap_goodbye, imap_upstream, imap_client_said)
+    imap_mechanism_refused, imap_tls_required, imap_internal_error, b"* BYE", imap_goodbye,
+    imap_upstream, imap_client_said)
 PROTOCOL_TABLE[1] = Protocol(
     b"pop3", b"+ ", b"-ERR SSL certificate error\r\n",
     b"-ERR No required SSL certificate\r\n", b"AUTH", 1, False, True, False,
     pop3_greeting, NULL, pop3_verb, pop3_parse, pop3_command, pop3_invalid, pop3_rejected,
-    pop3_internal_error, NULL, pop3_goodbye, pop3_upstream, pop3_client_said)
+    pop3_mechanism_refused, pop3_tls_required, pop3_internal_error, NULL, pop3_goodbye,
+    pop3_upstream, pop3_client_said)
 PROTOCOL_TABLE[2] = Protocol(
     b"smtp", b"334 ", b"421 4.7.1 SSL certificate error\r\n",
     b"421 4.7.1 No required SSL certificate\r\n", b"AUTH", 1, True, False, True,
     smtp_greeting, smtp_early_talker, smtp_verb, smtp_parse, smtp_command, smtp_invalid, smtp_rejected,
-    smtp_internal_error, b"421", smtp_goodbye, smtp_upstream, smtp_client_said)
+    smtp_mechanism_refused, smtp_tls_required, smtp_internal_error, b"421", smtp_goodbye,
+    smtp_upstream, smtp_client_said)
 
 cdef dict PROTOCOLS = {"imap": 0, "pop3": 1, "smtp": 2}
 cdef dict CAPABILITY_TEXTS = {

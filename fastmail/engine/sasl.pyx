@@ -39,7 +39,8 @@ cdef Action sasl_start(Login *l, int n) noexcept nogil:
     """The ``n`` arguments of AUTH or AUTHENTICATE: a mechanism, and perhaps an initial response.
 
     PLAIN and LOGIN work whether they are listed or not, as with nginx; CRAM-MD5 and EXTERNAL only
-    if they are, with and without an initial response.
+    if they are, with and without an initial response. Any other name is refused, not a syntax error: the
+    client may choose another.
     """
     cdef Span mechanism
     if n < 1 or n > 2:
@@ -61,7 +62,11 @@ cdef Action sasl_start(Login *l, int n) noexcept nogil:
         puts(&l.output, b"\r\n")
         l.sasl = SASL_CRAM_MD5
         return ACT_NEXT
-    return refused(l, REASON_INVALID_MECH)
+    if mechanism.size == 0 or span_is_word(mechanism, b"CRAM-MD5") and l.server.auth & MECH_CRAM_MD5:
+        return refused(l, REASON_INVALID_MECH)
+    l.tried = REASON_INVALID_MECH
+    l.server.protocol.mechanism_refused(l)
+    return ACT_NEXT
 
 
 cdef Action sasl_response(Login *l, Span word) noexcept nogil:

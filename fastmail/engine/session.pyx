@@ -459,6 +459,21 @@ cdef void session_event(Core *core, Session *s, bint client, uint32_t events) no
     session_serve(core, s)
 
 
+cdef void session_give_up(Core *core, Session *s) noexcept nogil:
+    """The client has been silent for too long. It is told, if it has taken all that was said before, and
+    waited for no longer: neither to read it nor for its close_notify."""
+    cdef Login *l = s.login
+    if s.phase == PHASE_COMMANDS and not s.client.blocked and l.output.end == l.output.start:
+        if s.client.ssl != NULL:
+            tls_gather(&s.client)
+        say_goodbye(l, b"4.4.2", b"timeout, closing connection")
+        if not l.output.failed and channel_flush(&s.client, &l.output) and s.client.ssl != NULL:
+            tls_goodbye(&s.client)
+            tls_release_last(&s.client)
+        ERR_clear_error()
+    session_close(core, s)
+
+
 cdef void session_expired(Core *core, Session *s) noexcept nogil:
     cdef const char *action = b"proxying"
     if s.deadline > core.clock.now:
@@ -498,4 +513,4 @@ cdef void session_expired(Core *core, Session *s) noexcept nogil:
             client_left(s, HOW_TIMED_OUT, LOG_INFO)
         else:
             ends(&s.end, REASON_PROXY_TIMEOUT, HOW_TIMED_OUT)
-        session_close(core, s)
+        session_give_up(core, s)

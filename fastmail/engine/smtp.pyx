@@ -45,6 +45,14 @@ cdef void smtp_rejected(Login *l, Span text, Span code) noexcept nogil:
     puts(&l.output, b"\r\n")
 
 
+cdef void smtp_mechanism_refused(Login *l) noexcept nogil:
+    puts(&l.output, b"504 5.5.4 Unsupported authentication mechanism\r\n")
+
+
+cdef void smtp_tls_required(Login *l) noexcept nogil:
+    puts(&l.output, b"530 5.7.0 Must issue a STARTTLS command first\r\n")     # RFC 3207 section 4
+
+
 cdef void smtp_internal_error(Login *l) noexcept nogil:
     puts(&l.output, b"451 4.3.2 Internal server error\r\n")
 
@@ -111,7 +119,7 @@ cdef Action smtp_command(Login *l) noexcept nogil:
         return smtp_hello(l)
     if l.verb == SMTP_AUTH:
         if must_start_tls(l):
-            return refused(l, REASON_CLEARTEXT_AUTH_DISABLED)
+            return needs_tls(l)
         if l.arguments == 0:
             return smtp_reply(l, b"501 5.5.4 Invalid argument\r\n")
         return sasl_start(l, l.arguments)
@@ -162,6 +170,9 @@ cdef Action smtp_hello(Login *l) noexcept nogil:
 cdef Action smtp_mail(Login *l) noexcept nogil:
     if not l.server.auth & MECH_NONE:
         note_rejected(l, b"client was rejected: ", span_of(l.input.data + l.input.start, l.scan))
+        if must_start_tls(l):
+            smtp_tls_required(l)
+            return ACT_NEXT
         return smtp_reply(l, b"530 5.7.1 Authentication required\r\n")
     if l.mail_from.end:
         return smtp_reply(l, b"503 5.5.1 Bad sequence of commands\r\n")

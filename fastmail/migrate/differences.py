@@ -88,6 +88,47 @@ POP3 has no reply for it. `max_auth_attempts` lets clients try again instead.
             ),
             Difference(
                 """\
+**A mechanism that is not offered** is refused with `TAG NO`, `-ERR Unsupported authentication mechanism` or `504`; to nginx
+it is an invalid command. POP3 clients may send AUTH and its responses in lines of 4096 bytes (RFC 5034; nginx: 128).
+""",
+                always,
+            ),
+            Difference(
+                """\
+**IMAP tags** may have every character of RFC 9051, and 128 of them; nginx takes 32 letters, digits, `-`, `.` and `_`.
+""",
+                protocol("imap"),
+            ),
+            Difference(
+                """\
+**ID before login** is answered with `* ID NIL` (`imap_id off`: it is an invalid command, as to nginx).
+""",
+                protocol("imap"),
+            ),
+            Difference(
+                """\
+**Literals of bad IMAP commands** are skipped, up to 64 kB in a command, wherever they stand; nginx closes the session
+after one that does not wait (`{5+}`), or reads its bytes as commands.
+""",
+                protocol("imap"),
+            ),
+            Difference(
+                """\
+**A login in plain text under `starttls only`** is answered with `TAG BAD [PRIVACYREQUIRED] …` (RFC 5530),
+`-ERR Must issue a STLS command first` or `530 5.7.0 Must issue a STARTTLS command first` (RFC 3207), MAIL as well, and
+counts for `max_errors`; nginx says "invalid command", uncounted.
+""",
+                servers(lambda server: server["starttls"] == "only"),
+            ),
+            Difference(
+                """\
+**A client that is silent for `timeout`** gets `* BYE` or `421 4.4.2` before the session ends; nginx closes without a word,
+as RFC 1939 wants it for POP3.
+""",
+                servers(lambda server: server.protocol != "pop3"),
+            ),
+            Difference(
+                """\
 **EXTERNAL** with an initial response is refused, as without one, where `*_auth` does not list it.
 """,
                 servers(lambda server: "external" not in mechanisms(server)),

@@ -82,6 +82,7 @@ def _make_server(
         set_real_ip_from=networks(server["set_real_ip_from"]),
         max_commands=min(server["max_commands"], COUNT_MAX),
         max_auth_attempts=min(server["max_auth_attempts"], COUNT_MAX),
+        imap_id=server["imap_id"],
         starttls=server["starttls"],
         tls=server.tls.context if server.tls is not None else None,
         auth_http_pass_client_cert=server["auth_http_pass_client_cert"],

@@ -13,6 +13,8 @@ ALL = {
 }
 DONE = "a OK completed"
 BAD = "a BAD invalid command"
+NO_SUCH = "a NO Unsupported authentication mechanism"
+IDENTIFIED = "* ID NIL\na OK completed"
 STAR = "* BAD invalid command"
 TOO_MANY = "info: client sent too many invalid commands"
 USERNAME, PASSWORD = "+ VXNlcm5hbWU6", "+ UGFzc3dvcmQ6"
@@ -66,11 +68,12 @@ COMMANDS = [
 
 TAGS = [
     Talk("every tag byte", [("aZ09-._ NOOP", "aZ09-._ OK completed")]),
-    Talk("32 bytes", [("t" * 32 + " NOOP", "t" * 32 + " OK completed")]),
-    refused("33 bytes", "t" * 33 + " NOOP", STAR),
+    Talk("every other byte of RFC 9051's tags", [("!#$&',/:;<=>?@[]^`|}~ NOOP", "!#$&',/:;<=>?@[]^`|}~ OK completed")]),
+    Talk("128 bytes", [("t" * 128 + " NOOP", "t" * 128 + " OK completed")]),
+    refused("129 bytes", "t" * 129 + " NOOP", STAR),
     Talk("empty", [(" NOOP", " OK completed")]),
     *[refused(f"with {byte!r}", b"a" + byte + b" NOOP\r\n", STAR)
-      for byte in (b"+", b"*", b"(", b'"', b"\\", b"\0", b"\t", b"\x7f", b"\xe9")],
+      for byte in (b"+", b"*", b"(", b")", b"{", b"%", b'"', b"\\", b"\0", b"\t", b"\x7f", b"\xe9")],
     refused("alone on its line", "a", STAR),
     refused("no bytes at all", "", STAR),
     refused("a lone line feed", b"\n", STAR),
@@ -80,7 +83,14 @@ TAGS = [
 
 SYNTAX = [
     refused("unknown verb", "a SELECT inbox"),
-    refused("verbs of after the login", "a ID NIL"),
+    refused("verbs of after the login", "a ENABLE X"),
+    Talk(
+        "ID, switched off",
+        [("a ID NIL", BAD)],
+        "close",
+        [TOO_MANY],
+        options={"imap_id": False, "max_errors": 1},
+    ),
     refused("a prefix of a verb", "a NOO"),
     refused("longer than a verb", "a NOOPX"),
     refused("a digit in the verb", "a NOOP1"),
@@ -106,12 +116,10 @@ COUNTED = [
          "close", [TOO_MANY], options={"max_errors": 2}),
     Talk("errors of meaning do not count",
          [("a LOGIN u", BAD), ("a LOGIN u p x", BAD), ('a LOGIN "" p', BAD), ("a STARTTLS", BAD), ("a AUTHENTICATE", BAD),
-          ("a AUTHENTICATE FOO", BAD), ("a AUTHENTICATE PLAIN x y", BAD), ("a AUTHENTICATE CRAM-MD5", BAD),
+          ("a AUTHENTICATE FOO", NO_SUCH), ("a AUTHENTICATE PLAIN x y", BAD), ("a AUTHENTICATE CRAM-MD5", NO_SUCH),
           ("a LOGIN", BAD), ("a NOOP", DONE)], options={"max_errors": 1}),
     Talk("nor do bad SASL responses", [("a AUTHENTICATE PLAIN", "+ "), ("*", BAD), ("a NOOP", DONE)],
          log=["info: client sent invalid base64 encoding in AUTH PLAIN command"], options={"max_errors": 1}),
-    Talk("the session ends after a bad line that announces bytes", [("a LOGIN u p x y {3+}\nb NOOP", BAD)], "close"),
-    Talk("the same with a bare line feed", [(b"a FOO {3+}\nb NOOP", BAD)], "close"),
     refused("bytes that wait for a go-ahead do not end it", "a FOO {3}"),
 ]  # fmt: skip
 
@@ -197,6 +205,62 @@ LITERALS = [
          credentials=("plain", b"user", b"pass")),
 ]  # fmt: skip
 
+SKIPPED = [
+    Talk(name, [(said, BAD), ("b LOGIN user pass", b"")], "auth", credentials=("plain", b"user", b"pass"))
+    for name, said in [
+        ("an unknown command's", b"a FOO {12+}\r\nx LOGIN a b\n\r\n"),
+        ("with a bare line feed", b"a FOO {3+}\na\r\n\r\n"),
+        ("one after another", b"a FOO {3+}\r\nabc {0+}\r\n \"x\" {5+}\r\nb BYE\r\n"),
+        ("within a list", b"a FOO (BAR ({3+}\r\n\r\n\n))\r\n"),
+        ("a binary one", b"a FOO ~{3+}\r\n\0\r\n\r\n"),
+        ("a list's of a command that takes none", b"a NOOP ({11+}\r\nx LOGOUT\r\n  x)\r\n"),
+        ("at the end of an argument", b"a CAPABILITY x{11+}\r\nx LOGOUT\r\n \r\n"),
+        ("of a fourth argument", b"a LOGIN u p x {11+}\r\nx LOGOUT\r\n \r\n"),
+        ("behind text that follows one", b"a LOGIN {1+}\r\nux {11+}\r\nx LOGOUT\r\n \r\n"),
+        ("larger than the buffer", b"a FOO {60000+}\r\n" + b"x LOGOUT\r\n" * 6000 + b"\r\n"),
+        ("one that waits is refused before it is sent", b"a FOO {12}\r\n"),
+        ("one that waits, however large", b"a FOO {99999999999999999999}\r\n"),
+        ("one that waits after one that does not", b"a FOO {3+}\r\nabc {3}\r\n"),
+        ("braces that announce nothing", b"a FOO {x+} {3+}x {3+} {+3}\r\n"),
+        ("not closed", b"a FOO {3+\r\n"),
+        ("no line end behind it", b"a FOO {3+}\rx\r\n"),
+    ]
+] + [
+    Talk(f"{name} ends the session", [(said, BAD)], "close", [f"info: client sent too long command {shown}"])
+    for name, said, shown in [
+        ("one too large", b"a FOO {65537+}\r\n", '""'),
+        ("one beyond 64 bits", b"a LOGIN {18446744073709551616+}\r\n", '"a LOGIN" (arguments not shown)'),
+        ("several, too large together", b"a FOO {65000+}\r\n" + b"x" * 65000 + b" {600+}\r\n", '""'),
+        ("a bad line behind one", b"a SELECT {3+}\r\nabc" + b"x" * 5000, '"a SELECT" (arguments not shown)'),
+    ]
+]  # fmt: skip
+
+ID = [
+    Talk(name, [(said, IDENTIFIED), ("b LOGIN user pass", b"")], "auth", credentials=("plain", b"user", b"pass"))
+    for name, said in [
+        ("NIL", b"a ID NIL\r\n"),
+        ("in odd case", b"a iD  nIl \r\n"),
+        ("an empty list", b"a ID ()\r\n"),
+        ("strings", b'a ID ("name" "Thunderbird" "version" NIL) \r\n'),
+        ("a bare line feed", b'a ID ("name" "x")\n'),
+        ("Outlook's", b'a ID ("name" {24+}\r\nMicrosoft Outlook\r\n)\r\n\r\n "x" {0+}\r\n)\r\n'),
+        ("an announcement within quotes", b'a ID ("name" "{23+}")\r\n'),
+        ("a parenthesis within quotes", b'a ID ("na)me" "x")\r\n'),
+        ("longer than the buffer", b"a ID (" + b'"k" "' + b"v" * 27000 + b'")\r\n'),
+    ]
+] + [
+    Talk("literals that wait", [('a ID ("name" {4}', "+ OK"), ('x\r\n) {3}', "+ OK"), ("abc)", IDENTIFIED)]),
+    Talk("several times", [("a ID NIL", IDENTIFIED), ("a NOOP", DONE), ('a ID ("x" NIL)', IDENTIFIED)]),
+    Talk("and LOGIN in one write", [('A1 ID ("name" {23+}\n' + "x" * 23 + ")\nA2 LOGIN user pass", "* ID NIL\nA1 OK completed")],
+         "auth", credentials=("plain", b"user", b"pass")),
+    *[Talk(f"not {said}", [(said, BAD)], "close", [TOO_MANY], options={"max_errors": 1})
+      for said in ("a ID", "a ID ", "a ID N", "a ID N IL", "a ID NILX", "a ID NIL NIL", "a ID x", 'a ID ("x" "y"', 'a ID ("x") y',
+                   "a ID (x {65537}")],
+    *[Talk(f"{name} ends the session", [(said, BAD)], "close",
+           ['info: client sent too long command "a ID" (arguments not shown)'])
+      for name, said in (("an endless one", b"a ID (" + b"x" * 66000), ("a literal too large", b"a ID (x {65537+}\r\n"))],
+]  # fmt: skip
+
 PLAIN = b64(b"authz\0user\0pass")
 
 
@@ -254,9 +318,9 @@ SASL = [
     Talk("plain and login work without being listed", [("a AUTHENTICATE LOGIN", USERNAME), ("!", BAD),
                                                        ("a AUTHENTICATE PLAIN", "+ "), (PLAIN, b"")], "auth",
          log=["info: client sent invalid base64 encoding in AUTH LOGIN command"], options={"auth": ()}),
-    Talk("the others do not", [("a AUTHENTICATE CRAM-MD5", BAD), ("a AUTHENTICATE EXTERNAL", BAD),
-                               ("a AUTHENTICATE EXTERNAL dXNlcg==", BAD)]),
-    Talk("wrong words", [("a AUTHENTICATE", BAD), ("a AUTHENTICATE FOO", BAD), ("a AUTHENTICATE PLAINX", BAD),
+    Talk("the others do not", [("a AUTHENTICATE CRAM-MD5", NO_SUCH), ("a AUTHENTICATE EXTERNAL", NO_SUCH),
+                               ("a AUTHENTICATE EXTERNAL dXNlcg==", NO_SUCH)]),
+    Talk("wrong words", [("a AUTHENTICATE", BAD), ("a AUTHENTICATE FOO", NO_SUCH), ("a AUTHENTICATE PLAINX", NO_SUCH),
                          ("a AUTHENTICATE PLAIN x y", BAD), ("a AUTHENTICATE CRAM-MD5 x", BAD),
                          ('a AUTHENTICATE ""', BAD), ("a NOOP", DONE)], options=ALL),
 ]  # fmt: skip
@@ -342,5 +406,5 @@ AUTH = [
 
 TABLES = {
     "command": COMMANDS, "tag": TAGS, "syntax": SYNTAX, "counted": COUNTED, "too long": TOO_LONG, "login": LOGINS,
-    "literal": LITERALS, "sasl": SASL, "sasl error": SASL_ERRORS, "auth": AUTH,
+    "literal": LITERALS, "skipped literal": SKIPPED, "id": ID, "sasl": SASL, "sasl error": SASL_ERRORS, "auth": AUTH,
 }  # fmt: skip

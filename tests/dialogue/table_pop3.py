@@ -11,6 +11,9 @@ from dialogue.exchange import SALT, Line, Talk, answer, request
 ALL = {"auth": ("plain", "apop", "cram-md5", "external"), "capabilities": (b"TOP", b"USER", b"UIDL")}
 OK = "+OK"
 BAD = "-ERR invalid command"
+NO_SUCH = "-ERR Unsupported authentication mechanism"
+LONG = "w" * 3000
+NUL = "\0"
 TOO_MANY = "info: client sent too many invalid commands"
 DIGEST = "0123456789abcdef0123456789abcdef"
 CHALLENGE = "+ " + b64encode(SALT).decode()
@@ -66,8 +69,8 @@ ERRORS = [
       for verb in ("STAT", "LIST 1", "", " ", " NOOP", "NOO", "NOOPX", "NO\0P", "N\xd6OP", "NOOP\t", "NOOP 1 2 3 4",
                    "AUTH a b c d", b"NO\rOP\r\n", b"USER a\rb\r\n", b"NOOP\r\r\n", b"\n")],
     pop3("errors of meaning are none",
-         [("PASS p", BAD), ("USER", BAD), ("USER   ", BAD), ("APOP u d", BAD), ("AUTH FOO", BAD), ("AUTH PLAIN x y", BAD),
-          ("AUTH CRAM-MD5", BAD), ("AUTH EXTERNAL", BAD), ("AUTH EXTERNAL dXNlcg==", BAD), *STILL_THERE],
+         [("PASS p", BAD), ("USER", BAD), ("USER   ", BAD), ("APOP u d", BAD), ("AUTH FOO", NO_SUCH), ("AUTH PLAIN x y", BAD),
+          ("AUTH CRAM-MD5", NO_SUCH), ("AUTH EXTERNAL", NO_SUCH), ("AUTH EXTERNAL dXNlcg==", NO_SUCH), *STILL_THERE],
          options={"max_errors": 1}),
     pop3("apop needs two arguments", [("APOP u", BAD), ("APOP", BAD), ("APOP u d x", BAD), *STILL_THERE],
          options={"auth": ("apop",), "max_errors": 1}),
@@ -106,6 +109,18 @@ LOGINS = [
          ["info: client sent invalid base64 encoding in AUTH PLAIN command",
           "info: client sent invalid base64 encoding in AUTH LOGIN command",
           "info: client sent invalid CRAM-MD5 hash in AUTH CRAM-MD5 command"], options=ALL | {"max_errors": 1}),
+    pop3("responses longer than commands", [("AUTH PLAIN", "+ "), (b64(f"\0user\0{LONG}".encode()), b"")], "auth",
+         credentials=("plain", b"user", LONG.encode())),
+    pop3("initial responses longer than commands", [(f"auth PLAIN {b64(f'{NUL}user{NUL}{LONG}'.encode())}", b"")], "auth",
+         credentials=("plain", b"user", LONG.encode())),
+    pop3("a command behind a long response", [("AUTH LOGIN", USERNAME), ("!" * 3000 + "\nNOOP", f"{BAD}\n{OK}")],
+         log=["info: client sent invalid base64 encoding in AUTH LOGIN command"], options={"client_buffer": 128}),
+    pop3("responses have an end", [("AUTH PLAIN", "+ "), (b"A" * 4096, BAD)], "close",
+         ['info: client sent too long command "AUTH" (response not shown)'], options={"client_buffer": 128}),
+    pop3("initial responses have an end", [(b"AUTH PLAIN " + b"A" * 4085, BAD)], "close",
+         ['info: client sent too long command "AUTH" (arguments not shown)'], options={"client_buffer": 128}),
+    pop3("other commands end where they did", [(b"AUTHX" + b"A" * 123, BAD)], "close",
+         ['info: client sent too long command ""'], options={"client_buffer": 128}),
     pop3("a password of before is not sent with EXTERNAL",
          [("USER u", OK), ("PASS p", "-ERR no way"), ("AUTH EXTERNAL", USERNAME), ("", b"")], "auth",
          ['info: client login failed: "no way"'], [answer("no way", "Auth-Wait: 1")],

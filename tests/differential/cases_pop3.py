@@ -38,6 +38,11 @@ def refused(name: str, *lines: bytes | str, server: str = "pop3") -> Case:
     return Case(name, [*((line, BAD) for line in lines), STILL_THERE], server=server)
 
 
+def unknown(name: str, line: str, server: str = "pop3") -> Case:
+    """An AUTH whose mechanism is not offered."""
+    return Case(name, [(line, "-ERR Unsupported authentication mechanism"), STILL_THERE], server=server)
+
+
 def response(name: str, command: str, prompt: str, reply: str, server: str = "pop3") -> Case:
     """A response that is refused; the session goes on."""
     return Case(name, [(command, prompt), (reply, BAD), STILL_THERE], server=server)
@@ -87,7 +92,7 @@ COMMANDS = [
     Case("pop3 five errors", [*[("FOO", BAD)] * 4, ("FOO", (BAD, CLOSED))], server="pop3"),
     Case("pop3 max_errors 2", [("FOO", BAD), STILL_THERE, ("FOO", (BAD, CLOSED))], server="pop3-errors"),
     Case("pop3 semantic errors do not count",
-         [("PASS x", BAD), ("STLS", BAD), ("APOP x", BAD), ("AUTH FOO", BAD), ("USER", BAD), STILL_THERE],
+         [("PASS x", BAD), ("STLS", BAD), ("APOP x", BAD), ("AUTH FOO", "-ERR Unsupported authentication mechanism"), ("USER", BAD), STILL_THERE],
          server="pop3-errors"),
     Case("pop3 line longer than the buffer", [(b"NOOP " + b"x" * 123, (BAD, CLOSED))], server="pop3"),
     Case("pop3 half-close", [(("NOOP", 0.05, SHUT), (OK, CLOSED))], server="pop3"),
@@ -146,9 +151,9 @@ SASL = [
     response("pop3 wrong base64 in login", "AUTH LOGIN", USERNAME, "!"),
     response("pop3 wrong base64 in external", "AUTH EXTERNAL", USERNAME, "!"),
     response("pop3 wrong digest", "AUTH CRAM-MD5", CHALLENGE, b64("user x")),
-    refused("pop3 unknown mechanism", "AUTH SCRAM-SHA-1"),
-    refused("pop3 cram-md5 when not listed", "AUTH CRAM-MD5", server="pop3-plain"),
-    refused("pop3 external when not listed", "AUTH EXTERNAL", server="pop3-plain"),
+    unknown("pop3 unknown mechanism", "AUTH SCRAM-SHA-1"),
+    unknown("pop3 cram-md5 when not listed", "AUTH CRAM-MD5", server="pop3-plain"),
+    unknown("pop3 external when not listed", "AUTH EXTERNAL", server="pop3-plain"),
     refused("pop3 plain with two responses", f"AUTH PLAIN {GOOD} {GOOD}"),
 ]  # fmt: skip
 

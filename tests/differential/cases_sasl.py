@@ -30,9 +30,14 @@ def bad_plain(name: str, response: str) -> Case:
     return Case(name, [("a AUTHENTICATE PLAIN", "+ "), (response, BAD), STILL_THERE])
 
 
-def refused(name: str, command: str, server: str = "imap") -> Case:
+def refused(name: str, command: str, server: str = "imap", reply: str = BAD) -> Case:
     """An AUTHENTICATE that is refused at once; the session goes on."""
-    return Case(name, [(command, BAD), STILL_THERE], server=server)
+    return Case(name, [(command, reply), STILL_THERE], server=server)
+
+
+def unknown(name: str, command: str, server: str = "imap") -> Case:
+    """Its mechanism is not offered."""
+    return refused(name, command, server, "a NO Unsupported authentication mechanism")
 
 
 GOOD = b64("\0user\0pass")
@@ -125,7 +130,7 @@ CRAM = [
          BACKEND),
     Case("cram-md5 that is cancelled", [("a AUTHENTICATE CRAM-MD5", CHALLENGE), ("*", BAD), STILL_THERE]),
     refused("cram-md5 with initial response", "a AUTHENTICATE CRAM-MD5 dXNlcg=="),
-    refused("cram-md5 when not listed", "a AUTHENTICATE CRAM-MD5", server="imap-plain"),
+    unknown("cram-md5 when not listed", "a AUTHENTICATE CRAM-MD5", server="imap-plain"),
     Case("cram-md5 asked again", [("a AUTHENTICATE CRAM-MD5", CHALLENGE), (b64(f"user {DIGEST}"), IN)],
          [answer("WAIT", "Auth-Wait: 1"), PASSWORD], BACKEND),
     Case("cram-md5 twice",
@@ -141,8 +146,8 @@ EXTERNAL = [
     Case("external with wrong base64", [("a AUTHENTICATE EXTERNAL", USERNAME), ("*", BAD), STILL_THERE]),
     Case("external without a password from the auth server",
          [(f"a AUTHENTICATE EXTERNAL {b64('user')}", ("a NO [UNAVAILABLE] internal server error\r\n* BYE [UNAVAILABLE] internal server error", CLOSED))], [ACCEPT]),
-    refused("external when not listed", "a AUTHENTICATE EXTERNAL", server="imap-plain"),
-    refused("external with initial response when not listed", "a AUTHENTICATE EXTERNAL dXNlcg==", server="imap-plain"),
+    unknown("external when not listed", "a AUTHENTICATE EXTERNAL", server="imap-plain"),
+    unknown("external with initial response when not listed", "a AUTHENTICATE EXTERNAL dXNlcg==", server="imap-plain"),
     Case("external after plain does not send the password again",
          [(f"a AUTHENTICATE PLAIN {GOOD}", "a NO Invalid login or password"),
           (f"b AUTHENTICATE EXTERNAL {b64('user')}", "b OK in")], [REJECT_WAIT, PASSWORD], ("* OK hi", "b OK in")),
@@ -150,9 +155,9 @@ EXTERNAL = [
 
 OTHERS = [
     refused("no mechanism", "a AUTHENTICATE"),
-    refused("unknown mechanism", "a AUTHENTICATE SCRAM-SHA-256"),
-    refused("prefix of a mechanism", "a AUTHENTICATE PLAI"),
-    refused("apop is not for imap", "a AUTHENTICATE APOP"),
+    unknown("unknown mechanism", "a AUTHENTICATE SCRAM-SHA-256"),
+    unknown("prefix of a mechanism", "a AUTHENTICATE PLAI"),
+    unknown("apop is not for imap", "a AUTHENTICATE APOP"),
     Case("another mechanism after a failure",
          [("a AUTHENTICATE LOGIN", USERNAME), (b64("other"), ASK_PASSWORD), ("*", BAD),
           (f"a AUTHENTICATE PLAIN {GOOD}", IN)], [ACCEPT], BACKEND),

@@ -44,6 +44,11 @@ def refused(name: str, line: bytes | str, reply: str = BAD, server: str = "smtp"
     return Case(name, [(line, reply), STILL_THERE], server=server)
 
 
+def unknown(name: str, line: str, server: str = "smtp") -> Case:
+    """An AUTH whose mechanism is not offered."""
+    return refused(name, line, "504 5.5.4 Unsupported authentication mechanism", server)
+
+
 def response(name: str, command: str, prompt: str, reply: str) -> Case:
     """A response that is refused; the session goes on."""
     return Case(name, [(command, prompt), (reply, BAD), STILL_THERE], server="smtp")
@@ -101,7 +106,7 @@ COMMANDS = [
     Case("smtp five errors", [*[("FOO", BAD)] * 4, ("FOO", (BAD, CLOSED))], server="smtp"),
     Case("smtp max_errors 2", [("FOO", BAD), STILL_THERE, ("FOO", (BAD, CLOSED))], server="smtp-errors"),
     Case("smtp semantic errors do not count",
-         [("HELO", ARGUMENT), ("VRFY x", BAD), ("HELP", BAD), ("RCPT TO:<x>", SEQUENCE), ("AUTH FOO", BAD),
+         [("HELO", ARGUMENT), ("VRFY x", BAD), ("HELP", BAD), ("RCPT TO:<x>", SEQUENCE), ("AUTH FOO", "504 5.5.4 Unsupported authentication mechanism"),
           ("STARTTLS", BAD), ("AUTH PLAIN !", BAD), STILL_THERE], server="smtp-errors"),
     Case("smtp line longer than the buffer", [(b"NOOP " + b"x" * 251, (BAD, CLOSED))], server="smtp-small"),
     Case("smtp half-close", [(("NOOP", 0.05, SHUT), (OK, CLOSED))], server="smtp"),
@@ -141,9 +146,9 @@ SASL = [
     response("smtp wrong base64 in login", "AUTH LOGIN", USERNAME, "!"),
     response("smtp wrong digest", "AUTH CRAM-MD5", CHALLENGE, b64("user x")),
     response("smtp wrong base64 in external", "AUTH EXTERNAL", USERNAME, "!"),
-    refused("smtp unknown mechanism", "AUTH SCRAM-SHA-1"),
-    refused("smtp cram-md5 when not listed", "AUTH CRAM-MD5", server="smtp-plain"),
-    refused("smtp external when not listed", "AUTH EXTERNAL", server="smtp-plain"),
+    unknown("smtp unknown mechanism", "AUTH SCRAM-SHA-1"),
+    unknown("smtp cram-md5 when not listed", "AUTH CRAM-MD5", server="smtp-plain"),
+    unknown("smtp external when not listed", "AUTH EXTERNAL", server="smtp-plain"),
 ]  # fmt: skip
 
 ANSWERS = [

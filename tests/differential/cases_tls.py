@@ -128,8 +128,9 @@ CASES = [
             server=f"{protocol}-{mode}",
         )
         for protocol, refusal in (
-            ("imap", "a BAD invalid command"), ("pop3", "-ERR invalid command"),
-            ("smtp", "500 5.5.1 Invalid command"),
+            ("imap", "a BAD [PRIVACYREQUIRED] Must issue a STARTTLS command first"),
+            ("pop3", "-ERR Must issue a STLS command first"),
+            ("smtp", "530 5.7.0 Must issue a STARTTLS command first"),
         )
         for mode in ("starttls", "starttls-only")
     ),

@@ -114,26 +114,29 @@ def internal_error_tagged(case: Case, seen: Observation) -> Observation:
     return replace(seen, client=seen.client.replace("* BAD internal server error\r\n", error))
 
 
-GOODBYE = {"imap": "* BYE ", "smtp": "421 4.7.0 mail.example.com "}
+GOODBYE = {"imap": "* BYE ", "smtp": "421 {} mail.example.com "}
+SILENT = "timeout, closing connection"
 REASONS = {
     "client sent too many invalid commands": "too many invalid commands, closing connection",
     "client sent too long command": "command too long, closing connection",
     "client login failed": "closing connection",
+    "client timed out (110: Connection timed out) while in auth state": SILENT,
     "upstream sent invalid response": "closing connection",
 }
 
 
 def said_goodbye(case: Case, seen: Observation) -> Observation:
     """The end that nginx does not tell the client of; ``REASONS`` are by what is logged last."""
-    waits = bool(case.auth) and "Auth-Wait: 1" in repr(case.auth[-1])
     logged = seen.log[-1] if seen.log else ""
+    waits = bool(case.auth) and "client login failed" in logged and "Auth-Wait: 1" in repr(case.auth[-1])
     reason = next((said for began, said in REASONS.items() if began in logged), None)
     last = seen.client.removesuffix("\r\n").rpartition("\n")[2]
     if waits or reason is None or case.protocol not in GOODBYE or last.startswith(("* BYE", "421")):
         return seen
     if "nternal server error" in last:
         return seen
-    return replace(seen, client=f"{seen.client}{GOODBYE[case.protocol]}{reason}\r\n")
+    told = GOODBYE[case.protocol].format("4.4.2" if reason == SILENT else "4.7.0")
+    return replace(seen, client=f"{seen.client}{told}{reason}\r\n")
 
 
 def one_line_login(case: Case, seen: Observation) -> Observation:
@@ -238,6 +241,44 @@ DIFFERENCES = [
         internal_error_tagged,
         frozenset({"greeting is garbage"}),
         everywhere=True,
+    ),
+    Difference(
+        "a mechanism that is not offered is refused, so that the client may choose another",
+        instead(),
+        frozenset(
+            {
+                *("cram-md5 when not listed", "external when not listed", "unknown mechanism"),
+                *("prefix of a mechanism", "apop is not for imap", "semantic errors do not count"),
+                *("pop3 unknown mechanism", "pop3 cram-md5 when not listed", "pop3 external when not listed"),
+                *("pop3 semantic errors do not count", "smtp semantic errors do not count"),
+                *("smtp unknown mechanism", "smtp cram-md5 when not listed", "smtp external when not listed"),
+            }
+        ),
+    ),
+    Difference(
+        "tags are as long as RFC 9051 lets clients make them, within reason",
+        instead(),
+        frozenset({"tag of 33 characters"}),
+    ),
+    Difference(
+        "ID is answered before login",
+        instead(),
+        frozenset({"ID"}),
+    ),
+    Difference(
+        "ID is answered before login, its literals are read",
+        instead(auth=(request("user", "pass"),), backend=('a LOGIN "user" "pass"\r\n',), log=logged_in()),
+        frozenset({"ID with a literal, and LOGIN in one write"}),
+    ),
+    Difference(
+        "a literal that does not wait is skipped, and the session goes on",
+        instead(),
+        frozenset({"non-synchronising literal after a syntax error"}),
+    ),
+    Difference(
+        "credentials before STARTTLS are answered with what to do (RFC 5530, 3207)",
+        instead(),
+        frozenset({f"STARTTLS: {protocol} starttls-only" for protocol in ("imap", "pop3", "smtp")}),
     ),
     Difference(
         "older nginx: a literal must be followed by a space or the line end",

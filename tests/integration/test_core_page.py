@@ -180,7 +180,9 @@ def test_imap_passes_no_error_messages(site: Site) -> None:
     with Client(143) as client:
         client.lines(1)
         client.send(f'a LOGIN joe "{PASSWORD}"')
-        assert client.rest() == b"* internal server error\r\n"
+        assert client.rest() == (
+            b"a NO [UNAVAILABLE] internal server error\r\n* BYE [UNAVAILABLE] internal server error\r\n"
+        )
         assert client.closed
 
 

@@ -78,10 +78,11 @@ def test_ssl_off(site: Site, port: int, pki: PKI, starttls: str) -> None:
 
 
 TALK = {  # STARTTLS, its reply, a login, its reply before TLS if TLS is required
-    "imap": (b"a STARTTLS", b"a OK completed", b"b LOGIN user pass", b"b BAD invalid command"),
-    "pop3": (b"STLS", b"+OK", b"AUTH PLAIN AHVzZXIAcGFzcw==", b"-ERR invalid command"),
+    "imap": (b"a STARTTLS", b"a OK completed", b"b LOGIN user pass",
+             b"b BAD [PRIVACYREQUIRED] Must issue a STARTTLS command first"),
+    "pop3": (b"STLS", b"+OK", b"AUTH PLAIN AHVzZXIAcGFzcw==", b"-ERR Must issue a STLS command first"),
     "smtp": (b"STARTTLS", b"220 2.0.0 Start TLS", b"AUTH PLAIN AHVzZXIAcGFzcw==",
-             b"500 5.5.1 Invalid command"),
+             b"530 5.7.0 Must issue a STARTTLS command first"),
 }  # fmt: skip
 
 

@@ -118,7 +118,7 @@ def test_a13_mechanism_that_is_not_offered(protocol: str, said: bytes) -> None:
     tag = b"a AUTHENTICATE " if protocol == "imap" else b"AUTH "
     reply, wanted = client.feed(tag + said + b"\r\n")
     assert wanted == "read"
-    assert b"nvalid command\r\n" in reply
+    assert reply.endswith((b" Unsupported authentication mechanism\r\n", b"nvalid command\r\n"))
 
 
 @pytest.mark.parametrize("size", [2**32, 2**32 + 1, 2**59, 2**63, 2**64 - 1, 2**64, 2**64 + 4, 10**40])
@@ -130,7 +130,7 @@ def test_a14_literal_of_any_size(size: int, plus: bytes) -> None:
     if wanted == "read" and b"BAD" not in reply:
         reply, wanted = client.feed(b"x" * 5000 + b"\r\nb LOGOUT\r\n")
         assert wanted == "close"
-    assert b"BYE" not in reply
+    assert b"b OK" not in reply
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_a16_bad_base64_disturbs_nobody() -> None:
         other, other_auth = rig.ask(b"AUTH PLAIN " + plain(b"v", b"p") + b"\r\n")
         for client, server in ((other, other_auth), (waiting, auth)):
             server.send(b"Auth-Status: no\r\n\r\n")
-            assert client.rest() == b"535 5.7.0 no\r\n"
+            assert client.rest() == b"535 5.7.0 no\r\n421 4.7.0 mail.test closing connection\r\n"
 
 
 @pytest.mark.parametrize("protocol", ["imap", "pop3", "smtp"])
@@ -192,9 +192,8 @@ def test_a19_bytes_that_are_no_text(protocol: str, user: bytes) -> None:
     assert client.feed(tag + b" PLAIN " + plain(user, user) + b"\r\n")[1] == "auth"
     request = client.auth_request()
     assert header(request, "Auth-User") == header(request, "Auth-Pass") == user
-    assert client.auth_answer(b"HTTP/1.0 200 OK\r\nAuth-Status: no " + user + b"\r\n\r\n")[1].endswith(
-        b"no " + user + b"\r\n"
-    )
+    told = client.auth_answer(b"HTTP/1.0 200 OK\r\nAuth-Status: no " + user + b"\r\n\r\n")[1]
+    assert told.partition(b"\r\n")[0].endswith(b"no " + user)
 
 
 def test_a26_early_talker() -> None:

@@ -34,7 +34,7 @@ OURS = """ssl_certificate_reload auth_http_cache auth_http_keepalive auth_http_k
     auth_http_ssl_name
     max_commands proxy_bind proxy_pipelining proxy_preconnect proxy_socket_keepalive proxy_ssl
     proxy_ssl_starttls
-    max_auth_attempts
+    imap_id max_auth_attempts
     proxy_ssl_verify proxy_ssl_verify_depth proxy_ssl_name proxy_ssl_server_name proxy_ssl_trusted_certificate
     proxy_ssl_crl proxy_ssl_certificate proxy_ssl_certificate_key proxy_ssl_password_file proxy_ssl_protocols
     proxy_ssl_ciphers proxy_ssl_conf_command proxy_ssl_session_reuse"""

@@ -244,7 +244,6 @@ ROWS: list[Row] = [
     ("commands", timeout, "", f"[info] client timed out {TIMED_OUT}"),
     ("commands", stop, "[info] proxy shut down (shutting_down)", ""),
     ("commands", says("a LOGOUT\r\n"), "[info] client logged out (no_auth_attempts)", ""),
-    ("commands", says("a {1+}\r\n"), "[info] client was refused (too_many_errors)", ""),
     ("commands", says("\n" * 5), "", "[info] client sent too many invalid commands"),
     ("commands", says("a NOOP\r\n" * 1001), "", "[info] client sent too many commands"),
     ("commands", says("a" * 4096), "", '[info] client sent too long command ""'),

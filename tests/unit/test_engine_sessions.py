@@ -348,7 +348,7 @@ def test_backend_that_cannot_be_reached() -> None:
 def test_client_is_silent() -> None:
     with Rig(timeout=100) as rig:
         client = rig.client()
-        assert client.rest() == b""
+        assert client.rest() == b"* BYE timeout, closing connection\r\n"
         rig.logged(f"[info] client {TIMED_OUT} while in auth state{suffix('', '')}")
 
 

@@ -251,7 +251,7 @@ def test_credentials_after_starttls_only(certificate: Certificate, context: TLSC
     with Rig(tls=context, starttls="only") as rig:
         client = rig.client()
         client.send(LOGIN + b"c CAPABILITY\r\ns STARTTLS\r\n")
-        assert client.line() == b"a BAD invalid command\r\n"
+        assert client.line() == b"a BAD [PRIVACYREQUIRED] Must issue a STARTTLS command first\r\n"
         assert client.line() == b"* CAPABILITY STARTTLS LOGINDISABLED\r\n"
         assert client.line() + client.line() == b"c OK completed\r\ns OK completed\r\n"
         secured(client, trusting(certificate))
@@ -644,3 +644,69 @@ def test_a25_key_updates_in_the_relay(
     assert backend.rest() == b""
     until(lambda: len(rig.log()) == 3)
     assert "AUTH LOGIN" in rig.log()[1] and "proxied session done" in rig.log()[2]
+
+
+MUST_START_TLS = {
+    "imap": b"a BAD [PRIVACYREQUIRED] Must issue a STARTTLS command first\r\n",
+    "pop3": b"-ERR Must issue a STLS command first\r\n",
+    "smtp": b"530 5.7.0 Must issue a STARTTLS command first\r\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("protocol", "command"),
+    [
+        ("imap", b"a LOGIN user pass\r\n"),
+        ("imap", b"a LOGIN {4+}\r\nuser {4+}\r\npass\r\n"),
+        ("imap", b"a AUTHENTICATE PLAIN\r\n"),
+        ("pop3", b"USER user\r\n"),
+        ("pop3", b"PASS pass\r\n"),
+        ("pop3", b"AUTH\r\n"),
+        ("pop3", b"AUTH PLAIN\r\n"),
+        ("smtp", b"AUTH PLAIN\r\n"),
+        ("smtp", b"AUTH\r\n"),
+    ],
+)
+def test_credentials_before_starttls(context: TLSContext, protocol: str, command: bytes) -> None:
+    """The client is told what to do; each counts as an error."""
+    with Rig(protocol=protocol, tls=context, starttls="only", max_errors=2) as rig:
+        client = rig.connect()
+        client.line()
+        client.send(command * 2)
+        told = client.rest()
+        assert told.startswith(MUST_START_TLS[protocol] * 2)
+        assert told.count(b"\r\n") == (2 if protocol == "pop3" else 3)
+        rig.quiet()
+
+
+def test_mail_before_starttls(context: TLSContext) -> None:
+    with Rig(protocol="smtp", tls=context, starttls="only") as rig:
+        client = rig.connect()
+        client.line()
+        client.send(b"MAIL FROM:<a@b>\r\nQUIT\r\n")
+        assert client.rest() == MUST_START_TLS["smtp"] + b"221 2.0.0 Bye\r\n"
+        rig.quiet()
+
+
+@pytest.mark.parametrize("protocol", ["imap", "pop3", "smtp"])
+@pytest.mark.parametrize("secure", [False, True])
+def test_silent_client_is_told(
+    certificate: Certificate, context: TLSContext, protocol: str, secure: bool
+) -> None:
+    told = {
+        "imap": b"* BYE timeout, closing connection\r\n",
+        "pop3": b"",  # RFC 1939 section 3
+        "smtp": b"421 4.4.2 mail.test timeout, closing connection\r\n",
+    }
+    greeting, command, reply, *_ = (line + b"\r\n" for line in STARTTLS[protocol])
+    with Rig(protocol=protocol, tls=context, starttls="on", timeout=TIMEOUT) as rig:
+        client = rig.connect()
+        assert client.line() == greeting
+        if secure:
+            client.send(command)
+            assert client.line() == reply
+            secured(client, trusting(certificate))
+            client.send({"imap": b"a NOOP\r\n", "pop3": b"NOOP\r\n", "smtp": b"NOOP\r\n"}[protocol])
+            client.line()
+        assert client.rest() == told[protocol]
+        rig.quiet()
