@@ -21,11 +21,17 @@ from typing import Any
 
 from fuzz.hostile import Hostile, client
 from fuzz.polite import Polite
+from fuzz.secure import Secrets
 from fuzz.wire import MARK, Address, World
 
 PROTOCOLS = ("imap", "pop3", "smtp")
 CROWD = 90  # hostile clients at once
 POLITE = 12
+TRUSTED = [
+    (socket.AF_INET, [127, 0, 0, 0], 8),
+    (socket.AF_INET6, [0] * 15 + [1], 128),
+    (socket.AF_UNIX, [], 0),
+]
 DRAINED_IN = 12.0  # seconds in which sessions end whose peers do nothing; all timeouts together are less
 QUIET = 0.5
 """Seconds over which an engine that has nothing to do is watched; it may use a tenth of them."""
@@ -44,7 +50,7 @@ class Victim:
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
-        self.thread = 0
+        self.threads: list[int] = []
 
     @classmethod
     async def start(cls, python: str, order: dict[str, Any]) -> tuple[Victim, list[Any]]:
@@ -53,7 +59,7 @@ class Victim:
         )
         victim = cls(process)
         answer = await victim.ask(order)
-        victim.thread = answer["thread"]
+        victim.threads = answer["threads"]
         return victim, answer["addresses"]
 
     async def ask(self, order: dict[str, Any], patience: float = 60.0) -> dict[str, Any]:
@@ -80,8 +86,11 @@ class Victim:
         return int(status.split("VmRSS:")[1].split()[0])
 
     def cpu(self) -> float:
-        """Seconds that the engine's thread has used."""
-        text = Path(f"/proc/{self._process.pid}/task/{self.thread}/stat").read_text()
+        """Seconds that the engines' threads have used."""
+        return sum(map(self._cpu, self.threads))
+
+    def _cpu(self, thread: int) -> float:
+        text = Path(f"/proc/{self._process.pid}/task/{thread}/stat").read_text()
         fields = text.rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -98,8 +107,10 @@ class Round:
         self._numbers = itertools.count()
         self._servers: list[dict[str, Any]] = []
         self._backends: dict[str, list[Address]] = {protocol: [] for protocol in PROTOCOLS}
-        self._hostile = Hostile(self.world, self._backends)
-        self._polite = Polite(self.world)
+        self._secrets = Secrets(directory)
+        self._hostile = Hostile(self.world, self._backends, self._secrets)
+        self._polite = Polite(self.world, self._secrets)
+        self._workers = self._choose.choice((1, 2, 3))
         self._heap = 0
 
     def _path(self) -> str:
@@ -124,8 +135,27 @@ class Round:
                 "auth_http_uri": "/auth",
                 "auth": self._choose.sample(mechanisms, self._choose.randrange(1, len(mechanisms) + 1)),
             }
+            | self._speech()
             | options
         )
+
+    def _speech(self) -> dict[str, Any]:
+        """TLS and PROXY headers, on either side."""
+        choose = self._choose
+        tls, proxy_tls = (choose.choice(("off", "off", "first byte", "STARTTLS")) for _ in range(2))
+        return {
+            "listen": 2 * (tls == "first byte") + (choose.random() < 0.3),
+            "tls": tls != "off",
+            "starttls": choose.choice(("on", "only")) if tls == "STARTTLS" else "off",
+            "set_real_ip_from": TRUSTED,
+            "proxy_tls": proxy_tls != "off",
+            "proxy_ssl_starttls": proxy_tls == "STARTTLS",
+            "proxy_ssl_verify": proxy_tls != "off",
+            "proxy_ssl_name": "auth.test",
+            "proxy_ssl_server_name": choose.random() < 0.5,
+            "proxy_ssl_session_reuse": choose.random() < 0.5,
+            "proxy_protocol": choose.choice((0, 0, 1, 2)),
+        }
 
     def _build(self) -> None:
         choose = self._choose
@@ -175,6 +205,7 @@ class Round:
                 proxy_smtp_auth=choose.random() < 0.5,
                 auth=["plain"],
             )
+            self._polite.servers[protocol] = self._servers[-1]
 
     async def run(self, seconds: float) -> None:
         choose = self._choose
@@ -184,6 +215,8 @@ class Round:
         order = {
             "servers": self._servers,
             "engine": engine,
+            "workers": self._workers,
+            "certificate": self._secrets.files,
             "log": str(self._log),
             "nobody": os.getuid() == 0 and choose.random() < 0.3,
         }
@@ -200,7 +233,7 @@ class Round:
             os.chmod(path, 0o777)
         before = self._victim.descriptors()
         await self._attack(seconds, addresses)
-        await self._settle(before)
+        await self._settle(before, addresses)
         await self._finish()
 
     async def _attack(self, seconds: float, addresses: list[Address]) -> None:
@@ -213,9 +246,7 @@ class Round:
                 index = choose.randrange(len(addresses) - len(PROTOCOLS))
                 server = self._servers[index]
                 self.world.count("hostile clients")
-                task = self.world.start(
-                    client(self.world, addresses[index], server["protocol"], server["client_buffer"])
-                )
+                task = self.world.start(client(self.world, addresses[index], server, self._secrets))
                 hostile.add(task)
                 task.add_done_callback(hostile.discard)
             if len(polite) < POLITE and choose.random() < 0.1:
@@ -239,16 +270,32 @@ class Round:
                 break
             await asyncio.sleep(0.05)
 
-    async def _settle(self, before: int) -> None:
-        """Everybody stops and stays: sessions have to end by their timeouts, and then nothing may happen."""
-        self.world.freeze()
+    async def _drained(self) -> None:
         deadline = time.monotonic() + DRAINED_IN
         while (stats := await self._victim.ask({"do": "stats"}))["sessions"]:
             if time.monotonic() > deadline:
                 self.world.defect(f"sessions do not end: {stats}")
                 break
             await asyncio.sleep(0.05)
+
+    async def _served(self, addresses: list[Address]) -> None:
+        """Each of the polite servers takes clients, also if all workers have been full."""
+        for address, server in list(zip(addresses, self._servers, strict=True))[-len(PROTOCOLS) :]:
+            try:
+                async with asyncio.timeout(10):
+                    served = await self._polite.greeted(address, server["protocol"])
+            except TimeoutError:
+                served = False
+            if not served:
+                self.world.defect(f"nobody serves {address} any more")
+
+    async def _settle(self, before: int, addresses: list[Address]) -> None:
+        """Everybody stops and stays: sessions have to end by their timeouts, and then nothing may happen."""
+        self.world.freeze()
+        await self._drained()
         await asyncio.sleep(0.7)  # the pause after accept() has failed
+        await self._served(addresses)
+        await self._drained()
         cpu = self._victim.cpu()
         await asyncio.sleep(QUIET)
         used = self._victim.cpu() - cpu
@@ -257,12 +304,12 @@ class Round:
         stats = await self._victim.ask({"do": "stats"})
         idle = stats["auth_connections"]
         kept = sum(server.get("auth_http_keepalive", 0) for server in self._servers)
-        if idle > kept or not stats["alive"]:
+        if idle > kept * self._workers or not stats["alive"]:
             self.world.defect(f"not at rest: {stats}")
         for name in ("sessions", "relaying", "pipes_lent", "timers"):
             if stats[name]:
                 self.world.defect(f"{name} is not 0: {stats}")
-        if stats["connections"] != len(self._servers) + 1 + idle:
+        if stats["connections"] != (len(self._servers) + 1) * self._workers + idle:
             self.world.defect(f"connections are miscounted: {stats}")
         memory = self._victim.memory()
         if memory > self._heap + HEAP_GROWTH:
@@ -275,7 +322,7 @@ class Round:
         self.world.counts |= {name: stats[name] for name in ("accepted", "logins", "auth_requests")}
         aiohttp = any(server.get("auth_http_transport") == "aiohttp" for server in self._servers)
         after = self._victim.descriptors() - 2 * stats["pipes"] - stats["auth_connections"]
-        if after != before and not (aiohttp and abs(after - before) <= 40):
+        if after != before and not (aiohttp and abs(after - before) <= 40 * self._workers):
             self.world.defect(f"{before} descriptors before, {after} after: {stats}")
 
     async def _finish(self) -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import random
 import socket
 from collections.abc import Sequence
+from typing import Any
 
+from fuzz import proxied
+from fuzz.secure import AGREED, STARTTLS, Secrets
 from fuzz.wire import MARK, Address, Wire, World
+
+PROXY_PROTOCOL, SSL = 1, 2  # of a listener, see fastmail._speedups
 
 LIMITS = (1, 2, 31, 32, 33, 34, 127, 128, 129, 255, 256, 257, 1000, 4094, 4095, 4096, 4097, 4098, 8192)
 NUMBERS = (0, 1, 5, 4096, 65536, 2**31, 2**32, 2**32 + 5, 2**59, 2**63, 2**64, 2**64 + 3, 10**30)
@@ -178,7 +184,29 @@ async def misbehave(wire: Wire, text: bytes) -> None:
             await wire.read_for(0.1)
 
 
-async def client(world: World, address: Address, protocol: str, size: int) -> None:
+async def introduce(wire: Wire, server: dict[str, Any], secrets: Secrets) -> None:
+    """What comes before the dialogue: a PROXY header and TLS, right or wrong."""
+    choose = wire.random
+    if choose.random() < (0.95 if server["listen"] & PROXY_PROTOCOL else 0.03):
+        right = choose.random() < 0.6
+        await wire.send_pieces(
+            proxied.valid(choose, proxied.address(choose)) if right else proxied.hostile(choose)
+        )
+    if choose.random() < (0.95 if server["listen"] & SSL else 0.03):
+        await (secrets.greet if choose.random() < 0.7 else secrets.misgreet)(wire)
+
+
+async def start_tls(wire: Wire, protocol: str, secrets: Secrets) -> None:
+    if protocol == "smtp":
+        await wire.send_pieces(b"EHLO client\r\n")
+    await wire.send_pieces(STARTTLS[protocol])
+    while not (await wire.until(b"\n")).startswith(AGREED):
+        pass
+    await (secrets.greet if wire.random.random() < 0.7 else secrets.misgreet)(wire)
+
+
+async def client(world: World, address: Address, server: dict[str, Any], secrets: Secrets) -> None:
+    protocol, size = server["protocol"], server["client_buffer"]
     try:
         wire = await Wire.connect(world, address)
     except OSError:
@@ -186,10 +214,13 @@ async def client(world: World, address: Address, protocol: str, size: int) -> No
     choose = wire.random
 
     async def life() -> None:
+        await introduce(wire, server, secrets)
         if choose.random() < 0.7:
             greeting = await wire.until(b"\n")
             if MARK in greeting:
                 world.defect(f"a client was told a password: {greeting!r}")
+            if server["starttls"] != "off" and choose.random() < 0.6:
+                await start_tls(wire, protocol, secrets)
         for _ in range(choose.choice((1, 1, 2))):
             await misbehave(wire, script(choose, protocol, size))
 
@@ -256,8 +287,9 @@ def answer(choose: random.Random, backends: Sequence[Address]) -> bytes:
 class Hostile:
     """Auth servers and backends for a round's hostile servers."""
 
-    def __init__(self, world: World, backends: dict[str, list[Address]]) -> None:
+    def __init__(self, world: World, backends: dict[str, list[Address]], secrets: Secrets) -> None:
         self._world = world
+        self._secrets = secrets
         self._backends = backends
 
     async def auth(self, wire: Wire, protocol: str) -> None:
@@ -276,10 +308,28 @@ class Hostile:
             if choose.random() < 0.1:
                 return
 
+    async def _introduced(self, wire: Wire) -> None:
+        """Hear what an engine says that speaks first: a PROXY header, a TLS handshake."""
+        for _ in range(2):
+            if not wire.received():
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(0.02):
+                        await wire.fill()
+            if wire.received().startswith((b"PROXY ", proxied.SIGNATURE)):
+                await proxied.read(wire)
+                self._world.count("PROXY headers to backends")
+            elif wire.received().startswith(b"\x16"):
+                if wire.random.random() < 0.8:
+                    await self._secrets.answer(wire)
+                    self._world.count("TLS backends")
+                return
+
     async def backend(self, wire: Wire, protocol: str) -> None:
         choose = wire.random
         if choose.random() < 0.05:
             return
+        if choose.random() < 0.9:
+            await self._introduced(wire)
         greeting, reply, ends = {
             "imap": (b"* OK hi\r\n", b"+ go\r\n", b"a OK in\r\n"),
             "pop3": (b"+OK hi\r\n", b"+OK\r\n", b""),
@@ -288,6 +338,8 @@ class Hostile:
         if choose.random() < 0.5:
             greeting = greeting.replace(b"* OK", b"* OK [CAPABILITY LITERAL+]")
             reply = reply.replace(b"250 b", b"250 PIPELINING")
+        if choose.random() < 0.5:
+            reply = reply.replace(b"250-a", b"250-STARTTLS")
         if choose.random() < 0.3:  # without listening
             text = greeting + reply * choose.randrange(6) + ends
             await misbehave(wire, text if choose.random() < 0.7 else mutate(choose, text))
@@ -295,6 +347,18 @@ class Hostile:
         await wire.send_pieces(greeting)
         for _ in range(6):
             line = await wire.until(b"\n")
+            if b"STARTTLS" in line or b"STLS" in line:
+                go = {"imap": line.partition(b" ")[0] + b" OK\r\n", "pop3": b"+OK\r\n", "smtp": b"220 go\r\n"}
+                await wire.send_pieces(go[protocol] + choose.choice((b"", b"", b"", b"x")))
+                await self._secrets.answer(wire)
+                self._world.count("TLS backends")
+                continue
+            if b"CAPA" in line:
+                offer = b"+OK\r\nSTLS\r\n.\r\n"
+                if protocol == "imap":
+                    offer = b"* CAPABILITY STARTTLS\r\n" + line.partition(b" ")[0] + b" OK\r\n"
+                await wire.send_pieces(offer if choose.random() < 0.9 else mutate(choose, offer))
+                continue
             if protocol == "imap" and not line.endswith(b"}\r\n"):
                 tag = line.partition(b" ")[0]
                 if MARK in tag:  # the line is a literal's end

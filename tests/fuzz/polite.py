@@ -7,9 +7,15 @@ import random
 import re
 import socket
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
+from fuzz import proxied
+from fuzz.secure import AGREED, STARTTLS, Secrets
 from fuzz.wire import MARK, Address, Wire, World
+
+GREETINGS = {"imap": b"* OK hi\r\n", "pop3": b"+OK hi\r\n", "smtp": b"220 hi\r\n"}
+PLUS = b"* OK [CAPABILITY LITERAL+]"
 
 
 @dataclass
@@ -24,6 +30,7 @@ class Story:
     renamed: bool
     early: int  # bytes for the backend that are pipelined with the login
     backend_ends: bool
+    source: str  # as a PROXY header has it
 
     @classmethod
     def make(cls, number: int, protocol: str, choose: random.Random) -> Story:
@@ -42,6 +49,7 @@ class Story:
             choose.random() < 0.3,
             choose.choice((0, 0, 2000)),
             choose.random() < 0.5,
+            proxied.address(choose),
         )
 
     def credentials(self) -> tuple[bytes, bytes]:
@@ -94,8 +102,10 @@ async def sending(wire: Wire, data: bytes) -> None:
 
 
 class Polite:
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, secrets: Secrets) -> None:
         self.world = world
+        self.secrets = secrets
+        self.servers: dict[str, dict[str, Any]] = {}
         self.backends: dict[str, list[Address]] = {}
         self.stories: dict[int, Story] = {}
         self.backends_busy = 0
@@ -116,13 +126,43 @@ class Polite:
             self.world.count("polite refused")
             return
         try:
-            if await self._login(wire, protocol, story):
+            if await self._enter(wire, protocol, story) and await self._login(wire, protocol, story):
                 await self._relay(wire, story)
                 self.world.count("polite done")
             else:
                 self.world.count("polite refused")
         except (Wrong, OSError, EOFError) as error:
             self.world.defect(f"story {story.number} ({protocol}), client: {error!r}")
+        finally:
+            wire.close()
+
+    async def _enter(self, wire: Wire, protocol: str, story: Story) -> bool:
+        """As the listener wants it. False: the engine had no connection or descriptor left for it."""
+        server = self.servers[protocol]
+        try:
+            if server["listen"] & 1:
+                await wire.send(proxied.valid(wire.random, story.source))
+            if server["listen"] & 2:
+                await self.secrets.greet(wire)
+        except (OSError, EOFError):
+            return False
+        return True
+
+    async def _start_tls(self, wire: Wire, protocol: str) -> None:
+        await wire.send_pieces(STARTTLS[protocol])
+        line = await wire.until(b"\r\n")
+        if not line.startswith(AGREED):
+            raise Wrong(f"STARTTLS was answered with {line!r}")
+        await self.secrets.greet(wire)
+
+    async def greeted(self, address: Address, protocol: str) -> bool:
+        """Whether a client is served when there is nothing else to do."""
+        story = Story.make(-1, protocol, random.Random(0))
+        wire = await Wire.connect(self.world, address)
+        try:
+            return await self._enter(wire, protocol, story) and bool(await wire.until(b"\r\n"))
+        except (OSError, EOFError):
+            return False
         finally:
             wire.close()
 
@@ -134,6 +174,8 @@ class Polite:
             line = await wire.until(b"\r\n")
             if not line.startswith(greeting):
                 raise Wrong(f"greeted with {line!r}")
+            if self.servers[protocol]["starttls"] != "off":
+                await self._start_tls(wire, protocol)
             await wire.send_pieces(said + story.up[: story.early])
             for wanted in heard:
                 line = await wire.until(b"\r\n")
@@ -183,6 +225,8 @@ class Polite:
             got = unquote_to_bytes(fields[b"Auth-User"]), unquote_to_bytes(fields[b"Auth-Pass"])
             if got != (story.user, story.password):
                 self.world.defect(f"story {story.number}: auth server was sent {got}")
+            if self.servers[protocol]["listen"] & 1 and fields[b"Client-IP"] != story.source.encode():
+                self.world.defect(f"story {story.number}: {story.source} is {fields[b'Client-IP']!r}")
             family, address = choose.choice(self.backends[protocol])
             lines = [b"Auth-Status: OK"]
             if family == socket.AF_UNIX:
@@ -209,9 +253,15 @@ class Polite:
             self.backends_busy -= 1
 
     async def _serve(self, wire: Wire, protocol: str) -> None:
-        login = {"imap": self._imap_login, "pop3": self._pop3_login, "smtp": self._smtp_login}[protocol]
+        login = self._pop3_login if protocol == "pop3" else self._smtp_login
         try:
-            user, password = await login(wire)
+            plus = False
+            if await self._introduced(wire, protocol):
+                plus = protocol == "imap" and wire.random.random() < 0.5
+                await wire.send_pieces(
+                    GREETINGS[protocol].replace(b"* OK", PLUS) if plus else GREETINGS[protocol]
+                )
+            user, password = await (self._imap_login(wire, plus) if protocol == "imap" else login(wire))
         except (OSError, EOFError):
             return
         story = self.stories.get(int(re.sub(rb"\D", b"", user) or b"-1"))
@@ -228,9 +278,30 @@ class Polite:
         except (Wrong, OSError, EOFError) as error:
             self.world.defect(f"story {story.number} ({protocol}), backend: {error!r}")
 
-    async def _imap_login(self, wire: Wire) -> tuple[bytes, bytes | None]:
-        plus = wire.random.random() < 0.5
-        await wire.send_pieces(b"* OK [CAPABILITY LITERAL+] hi\r\n" if plus else b"* OK hi\r\n")
+    async def _introduced(self, wire: Wire, protocol: str) -> bool:
+        """What comes before the dialogue, or begins it. Whether the greeting is still to be sent."""
+        server = self.servers[protocol]
+        if server["proxy_protocol"]:
+            await proxied.read(wire)
+        if not server["proxy_tls"]:
+            return True
+        if not server["proxy_ssl_starttls"]:
+            await self.secrets.answer(wire)
+            return True
+        await wire.send_pieces(GREETINGS[protocol])
+        tag = (await wire.until(b"\r\n")).partition(b" ")[0]
+        offer = {
+            "imap": b"* CAPABILITY IMAP4rev1 STARTTLS\r\n" + tag + b" OK\r\n",
+            "pop3": b"+OK\r\nSTLS\r\n.\r\n",
+            "smtp": b"250-hi\r\n250 STARTTLS\r\n",
+        }
+        await wire.send_pieces(offer[protocol])
+        tag = (await wire.until(b"\r\n")).partition(b" ")[0]
+        await wire.send({"imap": tag + b" OK\r\n", "pop3": b"+OK\r\n", "smtp": b"220 go\r\n"}[protocol])
+        await self.secrets.answer(wire)
+        return False
+
+    async def _imap_login(self, wire: Wire, plus: bool) -> tuple[bytes, bytes | None]:
         words: list[bytes] = []
         line = await wire.until(b"\r\n")
         while literal := re.search(rb"\{(\d+)(\+?)\}\r\n$", line):
@@ -245,13 +316,11 @@ class Polite:
         return words[0], words[1]
 
     async def _pop3_login(self, wire: Wire) -> tuple[bytes, bytes | None]:
-        await wire.send_pieces(b"+OK hi\r\n")
         user = (await wire.until(b"\r\n"))[5:-2]
         await wire.send_pieces(b"+OK\r\n")
         return user, (await wire.until(b"\r\n"))[5:-2]
 
     async def _smtp_login(self, wire: Wire) -> tuple[bytes, bytes | None]:
-        await wire.send_pieces(b"220 hi\r\n")
         await wire.until(b"\r\n")
         await wire.send_pieces(b"250-hi\r\n250 PIPELINING\r\n")
         line = await wire.until(b"\r\n")

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import random
 import socket
+import ssl
 import struct
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
@@ -106,6 +107,9 @@ class Wire:
         self.eof = False
         self._loop = asyncio.get_running_loop()
         self._received = bytearray()
+        self._tls: ssl.SSLObject | None = None
+        self._coming, self._leaving = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._sending = asyncio.Lock()
         sock.setblocking(False)
 
     @classmethod
@@ -129,8 +133,48 @@ class Wire:
         await asyncio.sleep(self.random.random() * most)
         await self.world.going()
 
-    async def send(self, data: bytes) -> None:
+    async def secure(self, context: ssl.SSLContext, name: str | None = None) -> ssl.SSLObject:
+        """Speak TLS from now on: as its client if the server has a name."""
+        self._coming.write(self.take_all())
+        tls = context.wrap_bio(self._coming, self._leaving, server_side=name is None, server_hostname=name)
+        while True:
+            try:
+                tls.do_handshake()
+            except ssl.SSLWantReadError:
+                await self._flush()
+                await self._take_in()
+            else:
+                await self._flush()
+                self._tls = tls
+                self.world.count("TLS handshakes")
+                return tls
+
+    async def _flush(self) -> None:
+        async with self._sending:
+            await self.send_raw(self._leaving.read())
+
+    async def _take_in(self) -> None:
+        data = await self._loop.sock_recv(self.socket, 65536)
+        if not data:
+            self.eof = True
+            raise EOFError
+        self._coming.write(data)
+
+    async def send_raw(self, data: bytes) -> None:
+        """Beneath TLS."""
         await self._loop.sock_sendall(self.socket, data)
+
+    async def send(self, data: bytes) -> None:
+        if self._tls is None:
+            await self.send_raw(data)
+        elif data:
+            self._tls.write(data)
+            await self._flush()
+
+    async def send_pieces_raw(self, data: bytes) -> None:
+        """Beneath TLS, which is not looked for any more."""
+        self._tls = None
+        await self.send_pieces(data)
 
     async def send_pieces(self, data: bytes, pause: float = 0.01) -> None:
         """All of it, cut at random, sometimes in many small packets."""
@@ -150,11 +194,34 @@ class Wire:
                 await self.world.going()
 
     async def fill(self, most: int = 65536) -> None:
+        if self._tls is not None:
+            self._received += await self._decrypt(self._tls, most)
+            return
         data = await self._loop.sock_recv(self.socket, most)
         if not data:
             self.eof = True
             raise EOFError
         self._received += data
+
+    async def _decrypt(self, tls: ssl.SSLObject, most: int) -> bytes:
+        while True:
+            try:
+                data = tls.read(most)
+            except ssl.SSLWantReadError:
+                if self._leaving.pending and not self._sending.locked():  # else the sender sees to it
+                    await self._flush()
+                await self._take_in()
+                continue
+            except ssl.SSLZeroReturnError:
+                data = b""
+            if not data:
+                self.eof = True
+                raise EOFError
+            return data
+
+    def received(self) -> bytes:
+        """What has come and not been taken."""
+        return bytes(self._received)
 
     async def until(self, mark: bytes) -> bytes:
         while (at := self._received.find(mark)) < 0:
@@ -183,10 +250,23 @@ class Wire:
                     self._received.clear()
                     await self.world.going()
 
+    def _say_goodbye(self) -> None:
+        """Send close_notify, if there is room for it."""
+        if self._tls is not None and not self._sending.locked():
+            # An alert that SSL_shutdown() met would stay in the queue of errors: another would be blamed.
+            self._coming.read()
+            with contextlib.suppress(OSError):
+                self._tls.unwrap()
+            with contextlib.suppress(OSError):
+                self.socket.send(self._leaving.read())
+
     def half_close(self) -> None:
+        self._say_goodbye()
         self.socket.shutdown(socket.SHUT_WR)
 
     def close(self, *, reset: bool = False) -> None:
+        if not reset:
+            self._say_goodbye()
         with contextlib.suppress(OSError):
             if reset:
                 self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
