@@ -41,7 +41,7 @@ class Arena:
             dead_auth = f"auth_http 127.0.0.1:{self.dead}/auth;"
             kept = protocol
             if kind == "fastmail":  # nginx keeps none
-                kept += " auth_http_keepalive 2;"
+                kept += " auth_http_keepalive 2; auth_http_keepalive_time 60s;"
             mail = f"""
                 auth_http 127.0.0.1:{self.auth.port}/auth; server_name mail.example.com;
                 server {{ listen 127.0.0.1:{self.port}; {protocol} }}

@@ -40,6 +40,8 @@ def house(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             stack.callback(end, start(command, directory))
         listens = (8000, 10143, 10110, 10025, IMAP, POP3, SMTP)
         wait_for("all of them", lambda: all(map(ports.listening, listens)), 60)
+        output = directory / "output"
+        wait_for("the demo's proxy", lambda: "Running" in output.read_text(errors="replace"), 60)
         yield
 
 
