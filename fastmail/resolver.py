@@ -33,7 +33,7 @@ CNAMES_MOST = 50
 LOOKUPS_MOST = 1024  # addresses whose names one worker looks for at a time; others get none
 NETWORK_MOST = 64  # of them in one network, whose reverse zones may all be silent
 NETWORK_BITS = {4: 24, 6: 48}
-ADDRESSES_MOST = 256  # of one name that are compared with the client's
+ADDRESSES_MOST = 256  # of one name and family that are kept and compared with the client's
 
 SERVFAIL, NXDOMAIN, TIMED_OUT = 2, 3, 110
 TEXTS = {
@@ -111,7 +111,7 @@ class Resolver:
         for error in errors:
             if not (isinstance(error, _Nothing) and addresses):
                 raise error
-        return addresses[:ADDRESSES_MOST]
+        return addresses
 
     async def _look_up(self, name: str, kind: int) -> list[str]:
         """The records' values, from the cache or from a question that all who ask it share."""
@@ -142,7 +142,7 @@ class Resolver:
         for _ in range(CNAMES_MOST):
             result = await self._answer(wanted, kind)
             records = result.answer
-            values = [_value(record.data) for record in records if record.type == kind]
+            values = [_value(record.data) for record in records if record.type == kind][: _most(kind)]
             for record in records:
                 ttl = record.ttl if ttl is None else min(ttl, record.ttl)
             if values:
@@ -259,6 +259,11 @@ async def _exchange(server: str, name: str, kind: int) -> tuple[Any, int]:
         for fd in list(watched):
             watch(fd, False, False)
         channel.close()
+
+
+def _most(kind: int) -> int:
+    """How many records of an answer have a use: one over TCP has thousands of names, a megabyte of them."""
+    return 1 if kind == pycares.QUERY_TYPE_PTR else ADDRESSES_MOST
 
 
 def _value(data: Any) -> str:

@@ -310,6 +310,23 @@ def test_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         assert run(work(server.port)) == 3
 
 
+def test_kept_answers_have_no_more_records_than_are_of_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of names the first, as everywhere: the owner of a reverse zone must not fill the memory with others."""
+    monkeypatch.setattr(fastmail.resolver, "ADDRESSES_MOST", 2)
+    names = Reply([Record("PTR", f"mx{n}.example.net") for n in range(5)])
+    addresses = Reply([Record("A", f"192.0.2.{n}") for n in range(5)])
+
+    async def work(port: int) -> list[list[str]]:
+        resolver = Resolver(servers(port, ipv6=False), Lines())
+        assert await resolver.pointer(ADDRESS, 10) == "mx0.example.net"
+        assert await resolver.addresses(NAME, 10) == ["192.0.2.0", "192.0.2.1"]
+        return [answer.values for answer in resolver._cache.values()]
+
+    table = {(reverse(ADDRESS), "PTR"): names, (NAME, "A"): addresses}
+    with NameServer(Zone(table)) as server:
+        assert run(work(server.port)) == [["mx0.example.net"], ["192.0.2.0", "192.0.2.1"]]
+
+
 def test_one_question_for_all_who_ask_it() -> None:
     """Also when the first of them does not wait for the answer."""
 
