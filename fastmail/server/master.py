@@ -170,8 +170,9 @@ class Master:
 
     def _obey(self, info: signal.struct_siginfo) -> None:
         number = signal.Signals(info.si_signo)
-        if number == CHANNEL_SIGNAL:
+        if number in (CHANNEL_SIGNAL, signal.SIGIO):  # SIGIO: the kernel could not queue the other one
             self._workers.take_words()
+        if number == CHANNEL_SIGNAL:
             return
         sender = f" received from {info.si_pid}" if info.si_pid else " received"
         action = _ACTIONS[number]

@@ -265,6 +265,15 @@ def test_descriptors_do_not_pile_up(site: Site, auth: AuthServer) -> None:
     wait_for("the descriptors of before", lambda: descriptors() == before)
 
 
+def test_reload_where_no_signals_can_be_queued(site: Site, auth: AuthServer) -> None:
+    """Then the kernel sends SIGIO instead of the one by which the master hears that workers serve."""
+    site.configure(mail(auth, server(local(reserve()))), workers=2)
+    site.start(within=["prlimit", "--sigpending=0"])
+    old = site.wait_workers(2)
+    assert site.run("-s", "reload", "--wait").returncode == 0
+    wait_for("the old workers' end", lambda: not set(old) & set(site.workers()))
+
+
 # Under load
 
 
