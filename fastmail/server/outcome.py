@@ -25,7 +25,8 @@ _LINK = re.compile(rf"/memfd:{_NAME}(?: \(deleted\))?")
 _KEPT = 16  # reloads
 _TEXT_MAX = 500
 _PAUSE = 0.05  # seconds between two looks
-_SIZE_MAX = 65536
+_LOOKS = 20  # until what cannot be read is taken for broken
+_SIZE_MAX = 256 * 1024  # bytes; a character takes up to 12
 
 STARTING, SERVING, FAILED, SUPERSEDED = "starting", "serving", "failed", "superseded"
 
@@ -128,12 +129,14 @@ class Waiter:
         return False
 
     def _read(self) -> tuple[int, dict[int, tuple[str, str]]]:
-        while True:  # until the master is not writing just then
+        """Raises WaitFailed: a limit has kept the master from writing it whole."""
+        for _ in range(_LOOKS):  # until the master is not writing just then
             checksum, _, data = os.pread(self._fd, _SIZE_MAX, 0).partition(b"\n")[0].partition(b" ")
             if checksum == b"%08x" % zlib.crc32(data):
                 last, records = json.loads(data)
                 return last, {int(number): (state, text) for number, (state, text) in records.items()}
             time.sleep(_PAUSE)
+        raise WaitFailed(f"process {self._pid} doesn't report the outcome of a reload")
 
 
 def _open(pid: int, users: Collection[int]) -> int:

@@ -443,6 +443,19 @@ def test_single_process_that_cannot_have_another_engine_goes_on(
         session.exchange()
 
 
+def test_wait_ends_although_the_outcome_cannot_be_written(site: Site, auth: AuthServer, port: int) -> None:
+    """A limit on files is one on what the master keeps in memory for those who wait."""
+    site.configure(imap(auth, port))
+    child = site.start()
+    site.wait_workers(1)
+    subprocess.run(["prlimit", f"--pid={child.pid}", "--fsize=10"], check=True)
+    message = rf"reload failed: process {child.pid} doesn't report the outcome of a reload\n"
+    for _ in range(2):  # it has begun to write; it is known before the signal
+        result = site.run(*WAIT)
+        assert result.returncode == 1
+        assert re.search(message, result.stderr), result.stderr
+
+
 def test_wait_after_going_back_from_an_upgrade(site: Site, auth: AuthServer, port: int) -> None:
     """HUP reads nothing then; that the old master's workers serve again is what is waited for."""
     site.configure(imap(auth, port))
