@@ -206,7 +206,8 @@ class Engine:
     sessions in the logs (``*N``).
     ``places`` is what workers share to leave clients to each other: a writable buffer with a byte for each
     worker, 0 where there is none; the number of this one's byte; an eventfd that tells of changes.
-    ``syslog`` has the log descriptors that are datagram sockets: server, facility and ``HOST TAG: ``;
+    ``syslog`` has the log descriptors that are datagram sockets: the server's addresses, facility and
+    ``HOST TAG: ``;
     ``memory`` those that stand for a memory log, see memory_log().
     """
 
@@ -220,7 +221,7 @@ class Engine:
         connection_counter: Any = None,
         places: tuple[Any, int, int] | None = None,
         log: Sequence[LogTarget] = (),
-        syslog: Mapping[int, tuple[Address, int, bytes]] | None = None,
+        syslog: Mapping[int, tuple[Sequence[Address], int, bytes]] | None = None,
         memory: Mapping[int, Any] | None = None,
         debug_connection: Sequence[Network] = (),  # clients whose sessions are logged at all levels
         accept_pause: int = 500,  # when descriptors have run out

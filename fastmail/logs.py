@@ -14,8 +14,8 @@ import select
 import socket
 import stat
 import time
-from collections.abc import Iterable, Mapping
-from errno import EAGAIN, EINVAL, ENOSYS, ENXIO, EOPNOTSUPP
+from collections.abc import Iterable, Mapping, Sequence
+from errno import EAGAIN, EINVAL, EMSGSIZE, ENOBUFS, ENOMEM, ENOSYS, ENXIO, EOPNOTSUPP
 from typing import Any, Protocol
 
 from fastmail.files import open_file
@@ -36,9 +36,9 @@ class Server(Protocol):
     """A syslog server as the configuration has it."""
 
     @property
-    def family(self) -> int: ...
+    def addresses(self) -> Sequence[tuple[int, Any]]: ...
     @property
-    def address(self) -> Any: ...
+    def names(self) -> Sequence[str]: ...
     @property
     def facility(self) -> int: ...
     @property
@@ -150,29 +150,115 @@ class LogFile:
 
 
 class Syslog:
-    """Datagrams to a syslog server, which may come and go: what it does not take is lost."""
+    """Datagrams to a syslog server, which may come and go: what it does not take is lost.
+
+    If its name has several addresses, the socket is connected to one of them, so that the kernel reports a
+    refusal; the next address then goes behind the same descriptor. The engine does the same (log.pyx). Which
+    address is in use is known to the descriptor alone, since both write to it.
+    """
 
     def __init__(self, server: Server) -> None:
         self.server = server
-        self._socket = socket.socket(server.family, socket.SOCK_DGRAM)
-        self._socket.setblocking(False)
+        self.refused: list[tuple[str, OSError]] = []  # addresses that nobody has been told of
+        self._told: set[str] = set()
+        self._socket = self._unconnected()
         self.fd = self._socket.fileno()
+
+    @property
+    def _several(self) -> bool:
+        return len(self.server.addresses) > 1
+
+    def _unconnected(self) -> socket.socket:
+        """Of several addresses each may need another family: the first line finds one that works."""
+        family = socket.AF_UNIX if self._several else self.server.addresses[0][0]
+        return socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
 
     def write(self, level: int, line: bytes) -> None:
         """Raises OSError."""
         now = time.localtime()
         stamp = f"{_MONTHS[now.tm_mon - 1]} {now.tm_mday:2} {time.strftime('%H:%M:%S', now)}"
         head = f"<{self.server.facility * 8 + level - 1}>{stamp} {self.server.header}"
-        self._socket.sendto(head.encode(errors="surrogateescape") + line[:-1], self.server.address)
+        data = head.encode(errors="surrogateescape") + line[:-1]
+        if self._several:
+            self._send_to_any(data)
+        else:
+            self._socket.sendto(data, self.server.addresses[0][1])
+
+    def _send_to_any(self, data: bytes) -> None:
+        """To the address in use, else to the first of the others that takes it. Raises OSError."""
+        failure = self._send(data)
+        if failure is None:
+            return
+        current = self._current()
+        if current is not None:
+            self._refuse(current, failure)
+        first = 0 if current is None else current + 1
+        count = len(self.server.addresses)
+        for index in (number % count for number in range(first, first + count)):
+            failure = self._connect(index) or self._send(data)
+            if failure is None:
+                return
+            self._refuse(index, failure)
+        raise failure
+
+    def _send(self, data: bytes) -> OSError | None:
+        """Why the address does not take it. Raises OSError if no other would either.
+
+        On this machine a refusal is there as soon as the line has been sent; from elsewhere it comes later,
+        and the next line gets it.
+        """
+        try:
+            self._socket.send(data, socket.MSG_NOSIGNAL)
+            number = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            return OSError(number, os.strerror(number)) if number else None
+        except OSError as error:
+            if error.errno in (EAGAIN, EMSGSIZE, ENOBUFS, ENOMEM):
+                raise
+            return error
+
+    def _current(self) -> int | None:
+        """Which of the addresses the descriptor is connected to."""
+        with contextlib.suppress(OSError, ValueError):
+            host, port = self._socket.getpeername()[:2]
+            peer = (host.partition("%")[0], port)
+            return [address for _, address in self.server.addresses].index(peer)
+        return None
+
+    def _connect(self, index: int) -> OSError | None:
+        family, address = self.server.addresses[index]
+        try:
+            with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as fresh:
+                fresh.connect(address)
+                os.dup2(fresh.fileno(), self.fd, inheritable=False)
+        except OSError as error:
+            return error
+        return None
+
+    def _refuse(self, index: int, error: OSError) -> None:
+        """Each address is named once by each process."""
+        name = self.server.names[index]
+        if name not in self._told:
+            self._told.add(name)
+            self.refused.append((name, error))
+
+    def reopen(self) -> None:
+        """Begin with the first of several addresses again. Raises OSError, changing nothing."""
+        if self._several:
+            with self._unconnected() as fresh:
+                os.dup2(fresh.fileno(), self.fd, inheritable=False)
 
     def problem(self) -> OSError | None:
-        """Why nothing can be sent there now, as far as this machine knows."""
-        with socket.socket(self.server.family, socket.SOCK_DGRAM) as probe:
+        """Why nothing can be sent there now, as far as this machine knows: of several addresses, to the
+        first."""
+        problem = None
+        for family, address in self.server.addresses:
             try:
-                probe.connect(self.server.address)
+                with socket.socket(family, socket.SOCK_DGRAM) as probe:
+                    probe.connect(address)
+                return None
             except OSError as error:
-                return error
-        return None
+                problem = problem or error
+        return problem
 
     def close(self) -> None:
         self._socket.close()
@@ -248,6 +334,12 @@ class LogFiles:
                 file.reopen(owner)
             except OSError as error:
                 log.emerg(f'open() "{file.path}" failed', error)
+        for other in self._others.values():
+            if isinstance(other, Syslog):
+                try:
+                    other.reopen()
+                except OSError as error:
+                    log.emerg("socket() failed while logging to syslog", error)
 
     def close(self) -> None:
         for log in (*self._files.values(), *self._others.values()):
@@ -291,6 +383,17 @@ class Log:
         wanted = not self._targets or any(level <= threshold for _, threshold in self._targets)
         if self.console is not None and level <= WARN and wanted and not seen:
             say(self.console, f"[{LEVELS[level]}] {text}")
+        self._tell_refusals()
+
+    def _tell_refusals(self) -> None:
+        """Each is told once only, so that this ends although it logs."""
+        for other in self._others.values():
+            while isinstance(other, Syslog) and other.refused:
+                server, error = other.refused.pop()
+                self.error(
+                    f"send() failed {describe(error)} while logging to syslog, server: {server}, "
+                    "trying next address"
+                )
 
     def _write(self, fd: int, level: int, line: bytes) -> None:
         """What a log does not take is counted, and said after the next line that it takes."""

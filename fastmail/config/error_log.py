@@ -7,7 +7,7 @@ from typing import Any
 from fastmail.logs import DEBUG, ERROR, LEVELS, MAX_LINE
 
 from . import units
-from .address import AddressError, SocketAddress, parse_url
+from .address import AddressError, SocketAddress, parse_url, print_address
 from .statement import Environment, Statement
 
 _DEBUG_LEVELS = tuple(
@@ -17,6 +17,7 @@ _FACILITIES = (
     *("kern", "user", "mail", "daemon", "auth", "intern", "lpr", "news", "uucp", "clock", "authpriv"),
     *("ftp", "ntp", "audit", "alert", "cron", *(f"local{number}" for number in range(8))),
 )
+_SYSLOG_ADDRESSES_MAX = 8  # of one name; as the engine's
 _MEMORY_HEADING = 11 + 20 + 20  # what nginx writes in front of the lines, besides the file's name
 
 
@@ -24,10 +25,14 @@ _MEMORY_HEADING = 11 + 20 + 20  # what nginx writes in front of the lines, besid
 class SyslogServer:
     """Where datagrams go, and how their lines begin. ``facility`` is RFC 3164's number."""
 
-    family: int
-    address: SocketAddress
+    addresses: tuple[tuple[int, SocketAddress], ...]  # (family, address); a name may have several
     facility: int
     header: str  # "HOST TAG: "
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The addresses as logs show them."""
+        return tuple(print_address(family, address) for family, address in self.addresses)
 
 
 @dataclass(frozen=True)
@@ -103,7 +108,7 @@ def _parse_memory(statement: Statement, target: str) -> int:
 def _parse_syslog(statement: Statement, text: str) -> SyslogServer:
     values: dict[str, str] = {}
     host = f"{statement.environment.host_name} "
-    server: tuple[int, SocketAddress] | None = None
+    addresses: tuple[tuple[int, SocketAddress], ...] = ()
     for parameter in text.split(","):
         name, equals, value = parameter.partition("=")
         if parameter == "nohostname":
@@ -115,20 +120,20 @@ def _parse_syslog(statement: Statement, text: str) -> SyslogServer:
             raise statement.error(f'duplicate syslog "{name}"')
         values[name] = value
         if name == "server":
-            server = _syslog_address(statement, value)
+            addresses = _syslog_addresses(statement, value)
         problem = _syslog_problem(name, value)
         if problem:
             raise statement.error(problem)
-    if server is None:
+    if not addresses:
         raise statement.error("no syslog server specified")
     facility = _FACILITIES.index(values.get("facility", "local7"))
     tag = values.get("tag", statement.environment.identity)
-    return SyslogServer(*server, facility, f"{host}{tag}: ")
+    return SyslogServer(addresses, facility, f"{host}{tag}: ")
 
 
-def _syslog_address(statement: Statement, value: str) -> tuple[int, SocketAddress]:
+def _syslog_addresses(statement: Statement, value: str) -> tuple[tuple[int, SocketAddress], ...]:
     try:
-        return parse_url(value, default_port=514).addresses[0]
+        return tuple(parse_url(value, default_port=514).addresses[:_SYSLOG_ADDRESSES_MAX])
     except AddressError as error:
         raise statement.error(f'{error} in syslog server "{value}"') from None
 

@@ -154,8 +154,8 @@ cdef class Engine:
             sink.kind = sink_kind(fd)
             core.sink_count += 1
             if fd in syslog:
-                address, facility, header = syslog[fd]
-                set_address(&sink.server, address)
+                addresses, facility, header = syslog[fd]
+                self.set_syslog_servers(sink, addresses)
                 sink.facility = facility * 8
                 self.texts.append(header)
                 sink.header = span_of(<bytes> header, len(header))
@@ -166,6 +166,17 @@ cdef class Engine:
             self.bind_log(&server.conf.log)
             server.conf.debug_log = server.conf.log
             log_everything(&server.conf.debug_log)
+        return 0
+
+    cdef int set_syslog_servers(self, LogSink *sink, addresses) except -1:
+        if not 0 < len(addresses) <= SYSLOG_ADDRESSES_MAX:
+            raise ValueError("a syslog server has too many addresses, or none")
+        for i, address in enumerate(addresses):
+            set_address(&sink.servers[i].address, address)
+            text = address_text(address)
+            self.texts.append(text)
+            sink.servers[i].text = span_of(<bytes> text, len(text))
+        sink.server_count = <int> len(addresses)
         return 0
 
     cdef uint64_t hold_memory(self, buffer, char **data) except 0:

@@ -20,6 +20,7 @@ cdef enum:
     LOG_TARGETS_MAX = 8         # of one level
     LOG_PENDING_MAX = 64 * 1024
     LOG_WRITE_MAX = 4096        # at once to a pipe or a terminal: more (PIPE_BUF) may be torn
+    SYSLOG_ADDRESSES_MAX = 8    # of one server's name
     LOG_RETRY = 100             # milliseconds until a log that is full is tried again
 
 cdef enum:                      # what a LogSink's descriptor is
@@ -27,6 +28,12 @@ cdef enum:                      # what a LogSink's descriptor is
     SINK_STREAM                 # a pipe or a device, open without blocking
     SINK_SOCKET
     SINK_SHARED                 # a pipe or a device that would block
+
+cdef struct SyslogServer:       # one of its addresses
+    Address address
+    Span text
+    int refusal                 # an errno that is to be told
+    bint told                   # one has been, which is enough
 
 cdef struct LogSink:            # one per descriptor
     int fd
@@ -37,7 +44,9 @@ cdef struct LogSink:            # one per descriptor
     int error                   # why the last of them were
     char *memory                # ``memory:``: a ring of bytes, shared by the processes
     uint64_t memory_size        # its length; behind it stands how much was ever written
-    Address server              # ``syslog:``: where datagrams go
+    SyslogServer servers[SYSLOG_ADDRESSES_MAX]  # ``syslog:``: where datagrams go
+    int server_count
+    bint refused                # some address has a refusal to be told
     int facility                # times 8
     Span header                 # "HOST TAG: "
 
@@ -162,9 +171,40 @@ cdef void line_begin(Line *line, Clock *clock, int level, uint64_t number) noexc
 cdef void line_write(Line *line, const Log *log, int level) noexcept nogil:
     """Hand the finished line to every target that wants its level."""
     cdef int i
-    cdef LogSink *sink
     line.text[line.size] = 10
     line.size += 1
+    line_hand(line, log, level)
+    for i in range(log.count):
+        if log.targets[i].sink != NULL and log.targets[i].sink.refused:
+            line_of_refusals(log, log.targets[i].sink, line.clock)
+
+
+cdef void line_of_refusals(const Log *log, LogSink *sink, Clock *clock) noexcept nogil:
+    """Name the addresses of a syslog server that have been passed over. What these lines bring to light
+    themselves is told after the next line."""
+    cdef int i
+    cdef Line note
+    cdef SyslogServer *server
+    sink.refused = False
+    for i in range(sink.server_count):
+        server = &sink.servers[i]
+        if server.refusal == 0:
+            continue
+        line_begin(&note, clock, LOG_ERR, 0)
+        line_puts(&note, b"send() failed")
+        line_error(&note, server.refusal)
+        line_puts(&note, b" while logging to syslog, server: ")
+        line_put(&note, server.text.data, server.text.size)
+        line_puts(&note, b", trying next address")
+        note.text[note.size] = 10
+        note.size += 1
+        server.refusal = 0
+        line_hand(&note, log, LOG_ERR)
+
+
+cdef void line_hand(Line *line, const Log *log, int level) noexcept nogil:
+    cdef int i
+    cdef LogSink *sink
     for i in range(log.count):
         sink = log.targets[i].sink
         if sink == NULL or log.targets[i].level < level:
@@ -172,7 +212,7 @@ cdef void line_write(Line *line, const Log *log, int level) noexcept nogil:
         if sink.memory != NULL:
             memory_append(sink.memory, sink.memory_size, line.text, line.size)
             continue
-        if sink.server.size:
+        if sink.server_count:
             line_datagram(line, sink, level)
             continue
         if buffer_used(&sink.pending) + line.size > LOG_PENDING_MAX:
@@ -196,7 +236,7 @@ cdef void line_datagram(Line *line, LogSink *sink, int level) noexcept nogil:
             sink.lost = 0
 
 
-cdef bint datagram_send(Line *line, const LogSink *sink, int level) noexcept nogil:
+cdef bint datagram_send(Line *line, LogSink *sink, int level) noexcept nogil:
     cdef Buffer out
     cdef bint sent = False
     memset(&out, 0, sizeof(out))
@@ -209,11 +249,91 @@ cdef bint datagram_send(Line *line, const LogSink *sink, int level) noexcept nog
     put(&out, line.text, line.size - 1)
     if out.failed:
         fm_set_errno(ENOMEM)
+    elif sink.server_count > 1:
+        sent = datagram_to_any(sink, out.data, out.end)
     else:
         sent = sendto(sink.fd, out.data, out.end, MSG_DONTWAIT | MSG_NOSIGNAL,
-                      <const sockaddr *> &sink.server.addr, sink.server.size) >= 0
+                      <const sockaddr *> &sink.servers[0].address.addr, sink.servers[0].address.size) >= 0
     buffer_free(&out)
     return sent
+
+
+cdef bint datagram_to_any(LogSink *sink, const char *data, size_t size) noexcept nogil:
+    """To the address that the descriptor is connected to, else to the first of the others that takes it, which
+    then goes behind the descriptor. logs.py does the same with it, and begins anew when logs are reopened."""
+    cdef int i, at, current
+    cdef int err = datagram_try(sink.fd, data, size)
+    if err == 0 or datagram_is_ours(err):
+        fm_set_errno(err)
+        return err == 0
+    current = syslog_current(sink)
+    if current >= 0:
+        syslog_refuse(sink, current, err)
+    for i in range(1, sink.server_count + 1):
+        if err == 0 or datagram_is_ours(err):
+            break
+        at = (current + i) % sink.server_count
+        err = syslog_connect(sink.fd, &sink.servers[at].address)
+        if err == 0:
+            err = datagram_try(sink.fd, data, size)
+        if err and not datagram_is_ours(err):
+            syslog_refuse(sink, at, err)
+    fm_set_errno(err)
+    return err == 0
+
+
+cdef inline bint datagram_is_ours(int err) noexcept nogil:
+    """Why a datagram does not go out, whoever it is for."""
+    return err == EAGAIN or err == ENOBUFS or err == ENOMEM or err == EMSGSIZE
+
+
+cdef int datagram_try(int fd, const char *data, size_t size) noexcept nogil:
+    """0, or an errno. On this machine a refusal is there as soon as the line has been sent; from elsewhere it
+    comes later, and the next line gets it."""
+    cdef int err = 0
+    cdef socklen_t n = sizeof(err)
+    if send(fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL) < 0:
+        return fm_errno()
+    getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &n)
+    return err
+
+
+cdef int syslog_current(const LogSink *sink) noexcept nogil:
+    """Which of the addresses the descriptor is connected to; -1: none."""
+    cdef sockaddr_storage peer
+    cdef socklen_t n = sizeof(peer)
+    cdef Endpoint connected, server
+    cdef int i
+    memset(&peer, 0, sizeof(peer))
+    if getpeername(sink.fd, <sockaddr *> &peer, &n) < 0:
+        return -1
+    endpoint_of(&connected, &peer)
+    for i in range(sink.server_count):
+        endpoint_of(&server, &sink.servers[i].address.addr)
+        if memcmp(&server, &connected, sizeof(Endpoint)) == 0:
+            return i
+    return -1
+
+
+cdef int syslog_connect(int fd, const Address *to) noexcept nogil:
+    """Put a socket for this address behind the descriptor; 0, or an errno. It never waits: no packet is
+    sent."""
+    cdef int err = 0
+    cdef int fresh = socket(to.addr.ss_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
+    if fresh < 0:
+        return fm_errno()
+    if connect(fresh, <const sockaddr *> &to.addr, to.size) < 0 or dup3(fresh, fd, O_CLOEXEC) < 0:
+        err = fm_errno()
+    close(fresh)
+    return err
+
+
+cdef void syslog_refuse(LogSink *sink, int at, int err) noexcept nogil:
+    cdef SyslogServer *server = &sink.servers[at]
+    if not server.told:
+        server.told = True
+        server.refusal = err
+        sink.refused = True
 
 
 cdef void memory_append(char *memory, uint64_t size, const char *data, size_t n) noexcept nogil:

@@ -110,6 +110,8 @@ cdef extern from * nogil:
     # errors
     enum:
         EAGAIN
+        EMSGSIZE
+        ENOBUFS
         EINTR
         EINPROGRESS
         EADDRNOTAVAIL
@@ -208,6 +210,7 @@ cdef extern from * nogil:
     int shutdown(int fd, int how) noexcept
     ssize_t sendto(int fd, const void *buf, size_t n, int flags, const sockaddr *a, socklen_t size) noexcept
     int getsockname(int fd, sockaddr *addr, socklen_t *n) noexcept
+    int getpeername(int fd, sockaddr *addr, socklen_t *n) noexcept
     int getsockopt(int fd, int level, int name, void *value, socklen_t *n) noexcept
     ssize_t recv(int fd, void *buf, size_t n, int flags) noexcept
     ssize_t send(int fd, const void *buf, size_t n, int flags) noexcept
@@ -218,6 +221,7 @@ cdef extern from * nogil:
 
     # descriptors
     ssize_t read(int fd, void *buf, size_t n) noexcept
+    int dup3(int fd, int to, int flags) noexcept
     ssize_t write(int fd, const void *buf, size_t n) noexcept
     int close(int fd) noexcept
     int pipe2(int *fds, int flags) noexcept

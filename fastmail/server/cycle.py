@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 
 from fastmail import config
 from fastmail.config import ConfigError, Configuration, Defaults, ErrorLog, ServerConfiguration
-from fastmail.config.address import print_address
 from fastmail.logs import ERROR, LEVELS, Log, LogFiles, Syslog, describe
 from fastmail.server import StartFailed, pidfile
 from fastmail.server.auth_caches import auth_caches
@@ -181,7 +180,7 @@ class Cycle:
         """An alert, worded as nginx's, for each syslog server that cannot be reached."""
         for log in self.files.others.values():
             if isinstance(log, Syslog) and (error := log.problem()) is not None:
-                server = print_address(log.server.family, log.server.address)
+                server = log.server.names[0]
                 self.log.alert(
                     f"connect() failed {describe(error)} while logging to syslog, server: {server}"
                 )

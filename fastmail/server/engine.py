@@ -140,7 +140,7 @@ def make_engine(cycle: Cycle, share: Share, *, exclusive: bool) -> _speedups.Eng
         places=share.places,
         log=cycle.log.targets(),
         syslog={
-            fd: ((log.server.family, log.server.address), log.server.facility, _bytes(log.server.header))
+            fd: (log.server.addresses, log.server.facility, _bytes(log.server.header))
             for fd, log in cycle.files.others.items()
             if isinstance(log, Syslog)
         },

@@ -11,6 +11,7 @@ from support.authserver import AuthServer, answer
 from support.closing import Closing
 from support.ports import HOST
 from support.processes import USER, Session, Site, opened, wait_for
+from support.syslog import Addresses
 
 DATE = r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d"
 STAMP = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) [ \d]\d \d\d:\d\d:\d\d"
@@ -72,6 +73,27 @@ def test_syslog(
     log.until(rf"{start}\[info\] \d+#0: \*\d+ client 127\.0\.0\.1:\d+ connected to {HOST}:{port}")
     log.until(rf"{start}\[info\] \d+#0: \*\d+ client logged in, {client}")
     log.until(rf"{start}\[info\] \d+#0: \*\d+ proxied session done, {client}")
+
+
+def test_syslog_by_a_name_whose_last_address_listens(site: Site, auth: AuthServer, port: int) -> None:
+    """``localhost`` is ::1 first on most machines, where few syslog servers listen."""
+    found = socket.getaddrinfo("localhost", None, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+    hosts = list(dict.fromkeys(str(address[0]) for *_, address in found))
+    with Addresses(hosts) as log:
+        log.listen(-1)
+        site.configure(server(auth, port), main=f"{USER} error_log syslog:server=localhost:{log.port} info;")
+        site.start()
+        with Session(port) as session:
+            session.exchange()
+        lines: list[str] = []
+        while "proxied session done" not in "".join(lines):
+            lines.append(log.receive(-1))
+        text = "\n".join(lines)
+        for line in ('using the "epoll" event method', "start worker processes", "connected to", "logged in"):
+            assert line in text
+        for _, (host, number) in log.all[:-1]:
+            name = f"[{host}]:{number}" if ":" in host else f"{host}:{number}"
+            site.wait_log(f"while logging to syslog, server: {re.escape(name)}, trying next address")
 
 
 def test_priority_is_of_the_line(site: Site, port: int, log: SyslogServer) -> None:

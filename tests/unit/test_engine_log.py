@@ -2,9 +2,11 @@
 
 import os
 import re
+import socket
 import struct
 
-from support.engine import BYE, INTERNAL, NAME, Rig
+from support.engine import BYE, INTERNAL, NAME, Rig, until
+from support.syslog import Addresses
 
 
 def raw_log() -> tuple[str, str]:
@@ -76,3 +78,29 @@ def test_passwords_are_never_logged() -> None:
     os.close(log)
     assert text.count(b"\n") > len(says)
     assert secret not in text
+
+
+def test_syslog_asks_the_next_address() -> None:
+    """Of a name with several, from the one in use on. The other log names each that has been passed over."""
+    log = os.memfd_create("log")
+    with Addresses() as server, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as syslog:
+        where = {"syslog": {syslog.fileno(): (server.all, 2, b"mx: ")}}
+        with Rig(log=[(log, 7), (syslog.fileno(), 7)], engine=where) as rig:
+            rig.client().close()
+            until(lambda: os.pread(log, 100_000, 0).count(b"session ended") == 1)
+            server.listen(1)
+            for index in (1, 0):
+                rig.client().close()
+                assert "connected to" in server.receive(index)
+                if index == 1:  # with the two that name the addresses
+                    assert "4 log lines lost (111: Connection refused)" in server.receive(index)
+                assert "session ended" in server.receive(index)
+                server.refuse(index)
+                server.listen(1 - index)
+    text = os.pread(log, 100_000, 0).decode()
+    os.close(log)
+    refused = r"send\(\) failed \(111: Connection refused\) while logging to syslog, server: "
+    named = re.findall(
+        rf"\[error\] \d+#0: {refused}(127\.0\.0\.\d):{server.port}, trying next address\n", text
+    )
+    assert named == ["127.0.0.2", "127.0.0.1"]

@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.syslog import Addresses
 
 from fastmail import logs
 from fastmail.config import ErrorLog
+from fastmail.config.error_log import SyslogServer
 from fastmail.logs import ALERT, DEBUG, EMERG, ERROR, INFO, NOTICE, WARN, Log, LogFiles
 
 
@@ -290,3 +292,35 @@ def test_only_a_log_that_is_nothing_else_is_given_away(tmp_path: Path, files: Lo
     path.unlink()
     files.reopen(Log(), 65534)
     assert path.stat().st_uid == 65534
+
+
+def test_syslog_asks_the_next_address(tmp_path: Path, files: LogFiles) -> None:
+    """From the one in use on, and from the first when logs are reopened; each refusal is named once."""
+    path = tmp_path / "error.log"
+    with Addresses() as server:
+        syslog = ErrorLog("syslog:x", NOTICE, SyslogServer(tuple(server.all), 2, "mx: "))
+        log = Log(files.targets([ErrorLog(str(path), NOTICE), syslog]), others=files.others)
+        log.notice("nobody listens")  # as the two lines find that name the addresses
+        server.listen(1)
+        log.notice("the second does")
+        assert "the second does" in server.receive(1)
+        assert "3 log lines lost (111: Connection refused)" in server.receive(1)
+        server.refuse(1)
+        server.listen(0)
+        log.notice("only the first does")
+        assert "only the first does" in server.receive(0)
+        server.refuse(0)
+        server.listen(1)
+        log.notice("the second again")
+        assert "the second again" in server.receive(1)
+        server.listen(0)
+        log.notice("still the second")
+        assert "still the second" in server.receive(1)
+        files.reopen(log)
+        log.notice("reopened")
+        assert "reopened" in server.receive(0)
+    refused = (
+        r"\[error\] \d+#0: send\(\) failed \(111: Connection refused\) while logging to syslog, server: "
+    )
+    named = re.findall(rf"{refused}(127\.0\.0\.\d):{server.port}, trying next address\n", path.read_text())
+    assert sorted(named) == ["127.0.0.1", "127.0.0.2"]
