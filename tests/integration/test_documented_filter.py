@@ -42,7 +42,7 @@ def test_filter(site: Site, backend: Echo, port: int, pki: PKI, failregex: re.Pa
             with contextlib.suppress(imaplib.IMAP4.error):
                 client.authenticate("PLAIN", lambda _: f"\0{FORGED}\0secret".encode())
             client.shutdown()
-        with smtplib.SMTP(HOST, world, timeout=20) as sender:
+        with contextlib.closing(smtplib.SMTP(HOST, world, timeout=20)) as sender:
             sender.ehlo("mx.example.net")
             sender.mail("joe@example.net")
             assert sender.rcpt("jane@example.com")[0] == 535

@@ -21,6 +21,7 @@ class Speech:
     """The end of the proxy's reply to an invalid command."""
     quit: str
     bye: bytes
+    timed_out: bytes
     half_command: bytes
     exchange: Talk
     """Into the middle of a SASL exchange."""
@@ -48,6 +49,7 @@ IMAP = Speech(
     bad=b"BAD invalid command\r\n",
     quit="z LOGOUT",
     bye=b"* BYE\r\nz OK completed\r\n",
+    timed_out=b"* BYE timeout, closing connection\r\n",
     half_command=b"a LOGIN us",
     exchange=[("a AUTHENTICATE LOGIN", "+ VXNlcm5hbWU6")],
 )
@@ -62,6 +64,7 @@ POP3 = Speech(
     bad=b"-ERR invalid command\r\n",
     quit="QUIT",
     bye=b"+OK\r\n",
+    timed_out=b"",
     half_command=b"USER us",
     exchange=[("AUTH LOGIN", "+ VXNlcm5hbWU6")],
 )
@@ -76,6 +79,7 @@ SMTP = Speech(
     bad=b"500 5.5.1 Invalid command\r\n",
     quit="QUIT",
     bye=b"221 2.0.0 Bye\r\n",
+    timed_out=b"421 4.4.2 mail.example.com timeout, closing connection\r\n",
     half_command=b"EHLO cl",
     exchange=[("AUTH LOGIN", "334 VXNlcm5hbWU6")],
 )
