@@ -77,7 +77,8 @@ def test_nobody_is_closed_while_another_worker_has_room() -> None:
 def test_idle_workers_take_clients_in_turn() -> None:
     with Workers(3, worker_connections=1000) as workers:
         assert all(workers.client() for _ in range(120))
-        assert max(workers.sessions()) <= 60
+        # About 40 each; fewer where a busy machine holds one back. Without turns, one of them has over 100.
+        assert max(workers.sessions()) <= 90
 
 
 def test_room_that_a_session_has_left_is_used_again() -> None:
