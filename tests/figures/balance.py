@@ -8,7 +8,7 @@ from contextlib import ExitStack, suppress
 
 from support.authserver import AuthServer, answer
 from support.ports import reserve
-from support.processes import LiteralEcho, Session, opened, serving, wait_for
+from support.processes import Echo, Session, opened, serving, wait_for
 from support.proxy import KINDS, Proxy
 
 CASES = ((300, 4096), (180, 200), (192, 200), (300, 200))
@@ -22,7 +22,7 @@ def clients(worker: int) -> int:
 
 def measure(kind: str, sessions: int, connections: int) -> str:
     with ExitStack() as stack:
-        backend = stack.enter_context(LiteralEcho())
+        backend = stack.enter_context(Echo())
         auth = stack.enter_context(AuthServer(lambda _: (answer("OK", port=backend.port),)))
         port = reserve()
         mail = (

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.authserver import AuthServer
 from support.installation import commands, install
-from support.processes import Echo, LiteralEcho, Session, alive, wait_for
+from support.processes import Echo, Session, alive, wait_for
 
 FASTMAIL = "/opt/fastmail/bin/fastmail"
 NGINX_CONF = Path("/etc/nginx/nginx.conf")
@@ -27,7 +27,7 @@ HTTP = 'http {\n    server { listen 127.0.0.1:80; location / { return 200 "a pag
 
 @pytest.fixture
 def backend() -> Iterator[Echo]:
-    with LiteralEcho() as backend:
+    with Echo() as backend:
         yield backend
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from support.authserver import AuthServer, answer
 from support.ports import reserve
-from support.processes import LiteralEcho, Session, wait_for
+from support.processes import Echo, Session, wait_for
 from support.program import Program
 from support.proxy import Proxy
 
@@ -33,7 +33,7 @@ CASES = [
 @pytest.mark.parametrize(("mail", "server", "places"), CASES)
 def test_where_a_session_is_logged(proxy_kind: str, mail: str, server: str, places: set[str]) -> None:
     port = reserve()
-    with LiteralEcho() as backend, AuthServer(lambda _: (answer("OK", port=backend.port),)) as auth:
+    with Echo() as backend, AuthServer(lambda _: (answer("OK", port=backend.port),)) as auth:
         text = (
             f"auth_http 127.0.0.1:{auth.port}; {mail} "
             f"server {{ listen 127.0.0.1:{port}; protocol imap; {server} }}"

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 from support.authserver import AuthServer
-from support.processes import ROOT, Echo, LiteralEcho, Session, Site, alive, imap, title, wait_for
+from support.processes import ROOT, Echo, Session, Site, alive, imap, title, wait_for
 
 NGINX = "/usr/sbin/nginx"
 
 
 @pytest.fixture
 def backend() -> Iterator[Echo]:
-    with LiteralEcho() as backend:
+    with Echo() as backend:
         yield backend
 
 

@@ -316,18 +316,7 @@ def blocked(pid: int, thread: int) -> set[int]:
 
 
 class Echo(Listener):
-    """An IMAP backend that accepts every login and then sends each line back behind ``* ``."""
-
-    def serve(self, connection: Connection) -> None:
-        connection.perform("* OK ready")
-        tag = connection.read_until(b"\r\n").split(b" ")[0]
-        connection.perform(tag + b" OK logged in\r\n")
-        while True:
-            connection.perform(b"* " + connection.read_until(b"\r\n"))
-
-
-class LiteralEcho(Echo):
-    """nginx sends name and password as literals, and waits to be asked for each."""
+    """An IMAP backend that accepts every login, and then sends each line back behind ``* ``."""
 
     def serve(self, connection: Connection) -> None:
         connection.perform("* OK ready")
