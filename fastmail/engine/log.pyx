@@ -259,8 +259,8 @@ cdef bint datagram_send(Line *line, LogSink *sink, int level) noexcept nogil:
 
 
 cdef bint datagram_to_any(LogSink *sink, const char *data, size_t size) noexcept nogil:
-    """To the address that the descriptor is connected to, else to the first of the others that takes it, which
-    then goes behind the descriptor. logs.py does the same with it, and begins anew when logs are reopened."""
+    """Send to the address that the descriptor is connected to, else to the first of the others that takes it,
+    which the descriptor is connected to from then on. logs.py does the same, and starts over at a reopen."""
     cdef int i, at, current
     cdef int err = datagram_try(sink.fd, data, size)
     if err == 0 or datagram_is_ours(err):

@@ -1,5 +1,6 @@
 """Host names of SMTP clients, from a name server to auth server, backend and log."""
 
+import contextlib
 import re
 import smtplib
 
@@ -52,7 +53,7 @@ def test_client_host(site: Site, port: int, case: str) -> None:
             f"server {{ listen 127.0.0.1:{port}; protocol smtp; {directives} }}"
         )
         site.start()
-        with smtplib.SMTP("127.0.0.1", port, "client.test", 20) as smtp:
+        with contextlib.closing(smtplib.SMTP("127.0.0.1", port, "client.test", 20)) as smtp:
             assert smtp.ehlo()[1].startswith(b"mail.test\n")
             assert smtp.docmd("AUTH PLAIN AGEAYg==") == (535, b"5.7.8 no")
         assert auth.requests[-1].headers["client-host"] == name

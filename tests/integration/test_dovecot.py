@@ -16,6 +16,7 @@ import pytest
 from support import ports
 from support.authserver import AuthServer, Request, answer
 from support.dovecot import PASSWORD, Dovecot
+from support.engine import BYE
 from support.listener import Moves
 from support.proxy import Proxy
 from support.script import Client
@@ -114,7 +115,7 @@ def test_wrong_password_is_refused(site: Site) -> None:
     with Client(site.port) as client:
         client.lines(1)
         client.send("a LOGIN user1 wrong")
-        assert client.rest() == b"a NO Invalid login or password\r\n"
+        assert client.rest().removesuffix(BYE) == b"a NO Invalid login or password\r\n"
         assert client.closed
 
 

@@ -88,7 +88,9 @@ def test_addresses_on_a_wildcards_socket(site: Site, port: int, transport: str) 
         for host, name, text in (("127.0.0.2", "single", "127.0.0.2"), ("127.0.0.3", "wild", "0.0.0.0")):
             with socket.create_connection((host, port), 10) as client:
                 client.sendall(b"a LOGIN u p\r\n")
-                assert client.makefile().read() == f"* OK IMAP4 ready\na NO {name}\n"
+                assert (
+                    client.makefile().read() == f"* OK IMAP4 ready\na NO {name}\n* BYE closing connection\n"
+                )
             site.wait_log(rf'client login failed: "{name}" .*, server: {re.escape(text)}:{port}, ')
 
 
