@@ -250,7 +250,7 @@ class Master:
         self._reloading = Reload(number, cycle, len(places))
         if former is not None:
             self._log.notice("the reload before has not finished and is abandoned")
-            self._outcomes.supersede(former.number)
+            self._outcomes.supersede(former.number, number)
             self._drop(former.cycle)
         cycle.announce()
         cycle.log.notice("start worker processes")

@@ -59,9 +59,9 @@ class Outcomes:
         """The new workers serve, or ``failure`` says why not."""
         self._set(number, SERVING if failure is None else FAILED, failure or "")
 
-    def supersede(self, number: int) -> None:
-        """The next one's outcome stands for this one's."""
-        self._set(number, SUPERSEDED, "")
+    def supersede(self, number: int, by: int) -> None:
+        """The outcome of the reload ``by`` stands for this one's: others may have failed in between."""
+        self._set(number, SUPERSEDED, str(by))
 
     def close(self) -> None:
         """In a worker: it must not be able to write this."""
@@ -120,12 +120,14 @@ class Waiter:
     def _served(self) -> bool:
         """What has become of the first reload that began after we looked. Raises WaitFailed."""
         last, records = self._read()
-        for number in range(self._before + 1, last + 1):
-            state, text = records.get(number, (SUPERSEDED, ""))
+        number = self._before + 1
+        while number <= last:
+            state, text = records.get(number, (SUPERSEDED, ""))  # too long ago to be known
             if state == FAILED:
                 raise WaitFailed(text)
             if state != SUPERSEDED:
                 return state == SERVING
+            number = int(text or number + 1)
         return False
 
     def _read(self) -> tuple[int, dict[int, tuple[str, str]]]:
